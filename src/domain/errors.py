@@ -1,0 +1,102 @@
+"""The error tree: what failed, in words that are safe to show a caller.
+
+An adapter translates the errors of its technology at its edge (``raise … from``), and the HTTP entrypoint
+maps this tree once to status codes::
+
+    ServiceError
+    ├── InvalidRequestError            400  the caller can mend it
+    │   └── ContextLengthError         400  the prompt leaves no room in the model's context
+    ├── NotSupportedError              501  understood, and not offered
+    ├── WorkflowError                  500  the workflow's own code failed
+    │   └── UnserialisableOutputError  500  it returned what JSON cannot hold
+    ├── DeadlineExceededError          504  not done in time
+    ├── UnavailableError               503  retry later
+    │   ├── OverloadedError            503  as much work as allowed is already accepted
+    │   └── BackendError               503  the backend is unreachable, or failed
+    └── ConfigurationError                  stops start-up; never reaches a caller
+
+Messages never hold a caller's text, a token or a key.
+"""
+
+from dataclasses import dataclass
+
+
+class ServiceError(Exception):
+    """Base of every error that this service raises on purpose."""
+
+    retryable = False
+
+
+@dataclass(frozen=True, slots=True)
+class FieldProblem:
+    """One thing that is wrong with a request: ``field`` is a dotted path (``data.history.0``)."""
+
+    field: str
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.field}: {self.reason}" if self.field else self.reason
+
+
+class InvalidRequestError(ServiceError):
+    """The request cannot be served as it stands; ``problems`` names each field and the reason."""
+
+    def __init__(self, *problems: FieldProblem) -> None:
+        super().__init__("; ".join(str(problem) for problem in problems))
+        self.problems = problems
+
+
+class ContextLengthError(InvalidRequestError):
+    """The prompt does not fit into the model's context with room for one token of answer."""
+
+    def __init__(self, num_prompt_tokens: int, context_length: int) -> None:
+        super().__init__(
+            FieldProblem(
+                "",
+                f"the prompt has {num_prompt_tokens} tokens, and the context of {context_length} tokens "
+                "must also hold the answer",
+            ),
+        )
+
+
+class NotSupportedError(ServiceError):
+    """The request is understood, but this service does not offer what it asks for."""
+
+
+class WorkflowError(ServiceError):
+    """Code of the workflow raised; the cause is chained for the log, the caller is told the stage only."""
+
+
+class UnserialisableOutputError(WorkflowError):
+    """The workflow returned a value that is neither a string nor a JSON-serialisable object."""
+
+
+class DeadlineExceededError(ServiceError):
+    """The work was not done within the time allowed."""
+
+    retryable = True
+
+
+class UnavailableError(ServiceError):
+    """The service cannot take this request now; it may later.
+
+    ``retry_after_s`` is a hint in whole seconds.
+    """
+
+    retryable = True
+
+    def __init__(self, message: str, *, retry_after_s: int = 1) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
+
+
+class OverloadedError(UnavailableError):
+    """As much work as the settings allow has already been accepted."""
+
+
+class BackendError(UnavailableError):
+    """The backend could not be reached or broke off."""
+
+
+class ConfigurationError(ServiceError):
+    """Settings, the model or the workflow class cannot work; start-up ends with this one message."""

@@ -1,0 +1,114 @@
+"""The nouns of text generation: how to sample, what comes back chunk by chunk, and what it cost."""
+
+from dataclasses import dataclass
+from enum import Enum, StrEnum
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+
+MAX_STOP_SEQUENCES = 16
+
+
+class SamplingParameters(BaseModel):
+    """How the next token is chosen, and when to stop.
+
+    Filters apply in this order, as in Hugging Face transformers: repetition penalty (Keskar et al. 2019),
+    temperature, top-k, top-p (Holtzman et al. 2019), min-p (Nguyen et al. 2024).
+    Values left out are the service's defaults.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    max_tokens: Annotated[int, Field(ge=1, le=1_000_000)] | None = Field(
+        default=None, description="tokens to generate at most; absent: the service's default"
+    )
+    temperature: Annotated[float, Field(ge=0, le=10)] = Field(default=0.0, description="0 is greedy")
+    top_k: Annotated[int, Field(ge=0, le=1_000_000)] = Field(default=0, description="0 switches it off")
+    top_p: Annotated[float, Field(gt=0, le=1)] = Field(default=1.0, description="1 switches it off")
+    min_p: Annotated[float, Field(ge=0, le=1)] = Field(default=0.0, description="0 switches it off")
+    repetition_penalty: Annotated[float, Field(gt=0, le=10)] = Field(
+        default=1.0, description="over prompt and answer; 1 switches it off"
+    )
+    seed: Annotated[int, Field(ge=0, lt=2**63)] | None = Field(
+        default=None, description="the same seed repeats a sampled answer; absent: a fresh one"
+    )
+    stop: tuple[Annotated[str, StringConstraints(min_length=1, max_length=256)], ...] = Field(
+        default=(),
+        max_length=MAX_STOP_SEQUENCES,
+        description="the answer ends before the first of these strings",
+    )
+
+
+class FinishReason(StrEnum):
+    """Why a generation ended."""
+
+    STOP = "stop"
+    """The model ended its turn, or a stop sequence appeared."""
+    LENGTH = "length"
+    """``max_tokens`` or the context was used up."""
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Tokens read and written."""
+
+    num_prompt_tokens: int = 0
+    num_completion_tokens: int = 0
+
+    def __add__(self, other: "Usage") -> "Usage":
+        return Usage(
+            self.num_prompt_tokens + other.num_prompt_tokens,
+            self.num_completion_tokens + other.num_completion_tokens,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class TokenChunk:
+    """A piece of the answer.
+
+    The last chunk of a stream, and only the last, carries ``finish_reason`` and ``usage``; its text may be
+    empty.
+    """
+
+    text: str
+    finish_reason: FinishReason | None = None
+    usage: Usage | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Generation:
+    """A whole answer."""
+
+    text: str
+    finish_reason: FinishReason
+    usage: Usage
+
+
+@dataclass(frozen=True, slots=True)
+class LabelScores:
+    """How likely the model finds each of some given answers.
+
+    ``log_probabilities[label]`` is the natural logarithm of the probability of the label's tokens after the
+    prompt: the sum over its tokens of log softmax(logits). The labels need not be all there is to say, so
+    the probabilities do not add up to 1.
+    """
+
+    log_probabilities: dict[str, float]
+    usage: Usage
+
+
+class Capability(Enum):
+    """What a backend can do beyond generating text; a workflow declares what it requires."""
+
+    LABEL_SCORES = "label scores"
+
+
+@dataclass(frozen=True, slots=True)
+class ModelDescription:
+    """The model behind a backend, as far as the backend knows it."""
+
+    model_id: str
+    context_length: int | None = None
+    """Tokens of prompt and answer together; None when the backend does not tell."""
+    provider: str | None = None
+    """Where it really runs, e.g. ``CUDAExecutionProvider``; None when remote."""

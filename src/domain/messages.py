@@ -1,0 +1,25 @@
+"""Chat messages, in the roles that chat templates know."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Literal, TypeAlias
+
+from domain.generation import SamplingParameters
+
+Role: TypeAlias = Literal["system", "user", "assistant"]
+
+
+@dataclass(frozen=True, slots=True)
+class ChatMessage:
+    """One message of a conversation."""
+
+    role: Role
+    content: str
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """What a workflow asks of the model: the conversation, oldest message first, and how to sample."""
+
+    messages: Sequence[ChatMessage]
+    parameters: SamplingParameters = field(default_factory=SamplingParameters)

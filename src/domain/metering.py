@@ -1,0 +1,97 @@
+"""What one request used of the model: tokens and times, whichever hook of the workflow asked for them.
+
+The runner opens a meter for each request; the ports that a workflow is handed are wrapped so that they
+report to the meter of the request in whose context they are called, in threads of synchronous hooks too.
+"""
+
+import time
+from collections.abc import AsyncGenerator, Iterator, Sequence
+from concurrent.futures import Future
+from contextlib import aclosing, contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from typing import Any
+
+from domain.generation import Capability, FinishReason, LabelScores, ModelDescription, TokenChunk, Usage
+from domain.messages import ChatMessage, Prompt
+from domain.ports import LabelScorer, TextGenerator
+
+
+@dataclass(slots=True)
+class RequestMeter:
+    """Running totals of one request."""
+
+    started_s: float = field(default_factory=time.monotonic)
+    usage: Usage = field(default_factory=Usage)
+    time_to_first_token_s: float | None = None
+    finish_reason: FinishReason | None = None
+    bridged_calls: set[Future[Any]] = field(default_factory=set)
+    """Port calls that synchronous hooks wait for; cancelled with the request."""
+
+
+_current_meter: ContextVar[RequestMeter | None] = ContextVar("current_meter", default=None)
+
+
+@contextmanager
+def metered() -> Iterator[RequestMeter]:
+    """Open a meter for the request served in this context."""
+    meter = RequestMeter()
+    token = _current_meter.set(meter)
+    try:
+        yield meter
+    finally:
+        _current_meter.reset(token)
+        for call in list(meter.bridged_calls):
+            call.cancel()
+
+
+def current_meter() -> RequestMeter:
+    """Return the meter of the request in whose context this runs; a fresh one outside of any request."""
+    return _current_meter.get() or RequestMeter()
+
+
+class MeteredTextGenerator:
+    """A ``TextGenerator`` that reports what it does to the request's meter."""
+
+    def __init__(self, generator: TextGenerator) -> None:
+        self._generator = generator
+
+    @property
+    def model(self) -> ModelDescription:
+        return self._generator.model
+
+    @property
+    def capabilities(self) -> frozenset[Capability]:
+        return self._generator.capabilities
+
+    async def open(self) -> None:
+        await self._generator.open()
+
+    async def close(self) -> None:
+        await self._generator.close()
+
+    async def ping(self) -> None:
+        await self._generator.ping()
+
+    async def generate(self, prompt: Prompt) -> AsyncGenerator[TokenChunk]:
+        meter = current_meter()
+        async with aclosing(self._generator.generate(prompt)) as chunks:
+            async for chunk in chunks:
+                if meter.time_to_first_token_s is None:
+                    meter.time_to_first_token_s = time.monotonic() - meter.started_s
+                if chunk.usage is not None:
+                    meter.usage += chunk.usage
+                    meter.finish_reason = chunk.finish_reason
+                yield chunk
+
+
+class MeteredLabelScorer:
+    """A ``LabelScorer`` that reports what it does to the request's meter."""
+
+    def __init__(self, scorer: LabelScorer) -> None:
+        self._scorer = scorer
+
+    async def score_labels(self, messages: Sequence[ChatMessage], labels: Sequence[str]) -> LabelScores:
+        scores = await self._scorer.score_labels(messages, labels)
+        current_meter().usage += scores.usage
+        return scores

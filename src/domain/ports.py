@@ -1,0 +1,64 @@
+"""Ports: what the domain asks of technology, by role. Adapters implement them, tests fake them."""
+
+from collections.abc import AsyncGenerator, Sequence
+from typing import Protocol, runtime_checkable
+
+from domain.generation import Capability, LabelScores, ModelDescription, TokenChunk
+from domain.messages import ChatMessage, Prompt
+
+
+@runtime_checkable
+class TextGenerator(Protocol):
+    """Turns a conversation into text, chunk by chunk.
+
+    Many calls may be under way at once; each is its own. Closing the generator of one call (``aclose``, or
+    cancelling the task that awaits it) ends that call's work within one decoding step and touches no other.
+    """
+
+    @property
+    def model(self) -> ModelDescription:
+        """The model served; complete after ``open``."""
+        ...
+
+    @property
+    def capabilities(self) -> frozenset[Capability]:
+        """What this backend can do beyond ``generate``."""
+        ...
+
+    async def open(self) -> None:
+        """Get ready to serve. Raises ``ConfigurationError`` when it never will be."""
+        ...
+
+    async def close(self) -> None:
+        """Release everything; calls under way end with ``UnavailableError``. May be called twice."""
+        ...
+
+    async def ping(self) -> None:
+        """Return when a call could be served now; raises ``UnavailableError`` otherwise."""
+        ...
+
+    def generate(self, prompt: Prompt) -> AsyncGenerator[TokenChunk]:
+        """Stream the answer; the last chunk carries the finish reason and the usage.
+
+        The chunks' texts, joined, are the answer, without stop sequences and special tokens.
+
+        Raises:
+            ContextLengthError: the prompt leaves no room for an answer.
+            InvalidRequestError: the model's chat template refuses the messages.
+            OverloadedError: too many calls wait.
+            BackendError: the backend failed or is unreachable.
+            DeadlineExceededError: the backend took longer than its own time limit.
+        """
+        ...
+
+
+@runtime_checkable
+class LabelScorer(Protocol):
+    """Tells how likely each of some given answers is: a backend with ``Capability.LABEL_SCORES``."""
+
+    async def score_labels(self, messages: Sequence[ChatMessage], labels: Sequence[str]) -> LabelScores:
+        """Score each label as the assistant's next words.
+
+        Raises: as ``TextGenerator.generate``.
+        """
+        ...

@@ -1,0 +1,207 @@
+"""Runs one workflow: opens it, takes each request through its hooks, bounds time and concurrency.
+
+A plain hook runs in a thread, which cannot be stopped: when its request passes the deadline or is cancelled,
+the caller is answered at once, and the request's permit stays taken until the hook returns. So a hook that
+hangs takes a permit away; it cannot pile up threads.
+"""
+
+import asyncio
+import inspect
+import json
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
+from dataclasses import dataclass
+from typing import Any
+
+from domain.errors import (
+    ConfigurationError,
+    DeadlineExceededError,
+    OverloadedError,
+    ServiceError,
+    UnavailableError,
+    UnserialisableOutputError,
+    WorkflowError,
+)
+from domain.metering import RequestMeter, metered
+from domain.validation import validated
+from domain.workflow import LLMInferenceWorkflow, WorkflowPorts
+
+
+@dataclass(frozen=True, slots=True)
+class WorkflowReply:
+    """What a workflow answered, checked to be a string or a JSON object."""
+
+    output: str | dict[str, Any]
+    meter: RequestMeter
+
+
+@dataclass(frozen=True, slots=True)
+class RunnerLimits:
+    """Bounds on the work that one workflow accepts."""
+
+    request_timeout_s: float = 170.0
+    max_concurrent_requests: int = 256
+    max_hook_threads: int = 16
+
+
+class WorkflowRunner:
+    """One workflow, ready to serve."""
+
+    def __init__(self, name: str, workflow: LLMInferenceWorkflow, limits: RunnerLimits) -> None:
+        self.name = name
+        self._workflow = workflow
+        self._limits = limits
+        self._num_permits_taken = 0
+        self._threads = ThreadPoolExecutor(limits.max_hook_threads, thread_name_prefix=f"workflow-{name}")
+        self._is_open = False
+
+    @property
+    def num_running(self) -> int:
+        """Requests that hold a permit, hooks left behind by a deadline included."""
+        return self._num_permits_taken
+
+    async def open(self, ports: WorkflowPorts) -> None:
+        """Bind the ports and set the workflow up.
+
+        Raises:
+            ConfigurationError: the backend lacks what the workflow requires, or ``setup`` failed.
+        """
+        missing = self._workflow.requires - ports.generator.capabilities
+        if missing:
+            needed = ", ".join(sorted(capability.value for capability in missing))
+            raise ConfigurationError(
+                f"the workflow {type(self._workflow).__name__} needs {needed}, which the backend "
+                f"of {ports.generator.model.model_id} does not offer",
+            )
+        self._workflow.bind(ports)
+        try:
+            await self._call(self._workflow.setup, _Permit(lambda: None))
+        except WorkflowError as error:
+            cause = error.__cause__
+            raise ConfigurationError(
+                f"setup of the workflow {type(self._workflow).__name__} failed: "
+                f"{type(cause).__name__}: {cause}",
+            ) from error
+        self._is_open = True
+
+    async def close(self) -> None:
+        """Close the workflow; threads of hooks that hang are left to the process's end."""
+        if self._is_open:
+            self._is_open = False
+            try:
+                await self._call(self._workflow.close, _Permit(lambda: None))
+            finally:
+                self._threads.shutdown(wait=False, cancel_futures=True)
+
+    async def run(self, data: dict[str, Any]) -> WorkflowReply:
+        """Take one request through the workflow.
+
+        Raises:
+            InvalidRequestError: ``data`` is not what the workflow's request type asks for.
+            OverloadedError: ``max_concurrent_requests`` are already running.
+            DeadlineExceededError: ``request_timeout_s`` passed.
+            WorkflowError: a hook raised, or returned what JSON cannot hold.
+        """
+        if not self._is_open:
+            raise UnavailableError("the service is starting or stopping")
+        request = validated(self._workflow.request_type, data, under="data")
+        if self._num_permits_taken >= self._limits.max_concurrent_requests:
+            raise OverloadedError(f"{self._num_permits_taken} requests are already running")
+        self._num_permits_taken += 1
+        permit = _Permit(self._give_permit_back)
+        try:
+            with metered() as meter:
+                async with asyncio.timeout(self._limits.request_timeout_s) as deadline:
+                    prompt = await self._call(self._workflow.preprocess, permit, request)
+                    generation = await self._call(self._workflow.generate, permit, prompt)
+                    output = await self._call(self._workflow.postprocess, permit, generation, request)
+                return WorkflowReply(checked_output(output), meter)
+        except TimeoutError as error:
+            if not deadline.expired():
+                raise
+            raise DeadlineExceededError(
+                f"the request took longer than {self._limits.request_timeout_s:g} s",
+            ) from error
+        finally:
+            permit.release()
+
+    def _give_permit_back(self) -> None:
+        self._num_permits_taken -= 1
+
+    async def _call(self, hook: Callable[..., Any], permit: "_Permit", *arguments: Any) -> Any:
+        try:
+            if inspect.iscoroutinefunction(hook):
+                return await hook(*arguments)
+            result = await self._call_in_thread(hook, permit, *arguments)
+            return await result if inspect.isawaitable(result) else result
+        except ServiceError:
+            raise
+        except Exception as error:
+            raise WorkflowError(f"the workflow's {hook.__name__} failed ({type(error).__name__})") from error
+
+    async def _call_in_thread(self, hook: Callable[..., Any], permit: "_Permit", *arguments: Any) -> Any:
+        loop = asyncio.get_running_loop()
+        context = copy_context()
+
+        def guarded() -> tuple[Any, Exception | None]:
+            # a future cannot carry StopIteration, and SystemExit would end the event loop
+            try:
+                return context.run(hook, *arguments), None
+            except Exception as error:  # noqa: BLE001 - handed to the caller, which translates it
+                return None, error
+            except SystemExit as error:
+                return None, RuntimeError(f"the hook called sys.exit({error.code!r})")
+
+        future = self._threads.submit(guarded)
+        permit.retain()
+        future.add_done_callback(lambda _: loop.call_soon_threadsafe(permit.release))
+        result, error = await asyncio.wrap_future(future)
+        if isinstance(error, ServiceError):
+            raise error
+        if error is not None:
+            raise WorkflowError(f"the workflow's {hook.__name__} failed ({type(error).__name__})") from error
+        return result
+
+
+class _Permit:
+    """Counts who still works for a request; the last one to release gives the permit back."""
+
+    def __init__(self, give_back: Callable[[], None]) -> None:
+        self._num_holders = 1
+        self._give_back = give_back
+
+    def retain(self) -> None:
+        self._num_holders += 1
+
+    def release(self) -> None:
+        self._num_holders -= 1
+        if self._num_holders == 0:
+            self._give_back()
+
+
+def checked_output(output: Any) -> str | dict[str, Any]:
+    """Return a workflow's output if it is a string or an object that JSON can hold.
+
+    Raises:
+        UnserialisableOutputError: names the type that JSON cannot hold.
+    """
+    if not isinstance(output, str | dict):
+        raise UnserialisableOutputError(
+            f"the workflow returned {type(output).__name__}; it must return a string or a dict",
+        )
+    try:
+        json.dumps(output, allow_nan=False, ensure_ascii=False).encode()
+    except (TypeError, ValueError, RecursionError) as error:
+        raise UnserialisableOutputError(f"the workflow's output is not JSON: {_reason(error)}") from error
+    return output
+
+
+def _reason(error: Exception) -> str:
+    match error:
+        case UnicodeEncodeError():  # its own message quotes the text
+            return "a string holds half of a surrogate pair"
+        case RecursionError():
+            return "it is nested too deeply"
+        case _:
+            return str(error)

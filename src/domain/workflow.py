@@ -1,0 +1,130 @@
+"""``LLMInferenceWorkflow``: the class to subclass for a model with pre- and postprocessing of one's own.
+
+Life cycle::
+
+    __init__(*args, **kwargs)        once, with the arguments from the settings
+    bind(ports)                      once, by the service
+    setup()                          once, before the first request; an error stops start-up
+    preprocess(request) ─► generate(prompt) ─► postprocess(generation, request)     per request
+    close()                          once, at shutdown
+
+``setup``, ``preprocess``, ``generate``, ``postprocess`` and ``close`` may be overridden, each as a plain or
+an ``async`` method. A plain one runs in a thread, so it may block. One instance serves all requests at once:
+what belongs to a request goes from hook to hook as an argument, not into ``self``.
+
+An ``InvalidRequestError`` raised by a hook is the caller's 400; any other error is a 500 that names the hook.
+"""
+
+import asyncio
+from collections.abc import AsyncGenerator, Coroutine
+from contextlib import aclosing
+from dataclasses import dataclass
+from typing import Any, ClassVar, TypeVar
+
+from pydantic import BaseModel
+
+from domain.conversation import conversation_of
+from domain.errors import BackendError, NotSupportedError
+from domain.generation import Capability, Generation, SamplingParameters, TokenChunk
+from domain.messages import Prompt
+from domain.metering import current_meter
+from domain.ports import LabelScorer, TextGenerator
+from domain.requests import LLMRequest
+
+ResultT = TypeVar("ResultT")
+
+
+@dataclass(frozen=True, slots=True)
+class WorkflowPorts:
+    """What the service hands to a workflow."""
+
+    generator: TextGenerator
+    label_scorer: LabelScorer | None
+    """None when the backend has no ``Capability.LABEL_SCORES``."""
+    default_parameters: SamplingParameters
+    """How to sample when a request does not say."""
+    loop: asyncio.AbstractEventLoop
+    """The service's event loop, for ``LLMInferenceWorkflow.wait``."""
+
+
+class LLMInferenceWorkflow:
+    """A backend with its pre- and postprocessing.
+
+    As it stands it sends the conversation of an ``LLMRequest`` to the service's model and returns the answer
+    as a string.
+    """
+
+    request_type: ClassVar[type[BaseModel]] = LLMRequest
+    """What ``data`` of a request must hold; ``preprocess`` gets an instance of it."""
+
+    requires: ClassVar[frozenset[Capability]] = frozenset()
+    """What the workflow needs of the backend; one that lacks it is refused at start-up."""
+
+    _ports: WorkflowPorts
+
+    def bind(self, ports: WorkflowPorts) -> None:
+        """Take the service's ports; called once before ``setup``."""
+        self._ports = ports
+
+    @property
+    def ports(self) -> WorkflowPorts:
+        """The service's ports, from ``setup`` on."""
+        return self._ports
+
+    def setup(self) -> Any:
+        """Get ready: load files, warm up. Raise to stop start-up."""
+
+    def close(self) -> Any:
+        """Release what ``setup`` took."""
+
+    async def preprocess(self, request: Any) -> Any:
+        """Turn a request (an instance of ``request_type``) into what ``generate`` takes.
+
+        The default wants an ``LLMRequest`` and makes a ``Prompt`` of its history and text.
+        """
+        if not isinstance(request, LLMRequest):
+            raise NotSupportedError(
+                f"{type(self).__name__} declares the request type {type(request).__name__}, "
+                "so it must override preprocess",
+            )
+        return Prompt(conversation_of(request), request.parameters or self.ports.default_parameters)
+
+    async def generate(self, prompt: Any) -> Any:
+        """Run the model on what ``preprocess`` returned. The default completes a ``Prompt``."""
+        return await self.complete(prompt)
+
+    async def postprocess(self, generation: Any, request: Any) -> Any:  # noqa: ARG002 - for overrides
+        """Turn what ``generate`` returned into the reply: a string, or a dict that JSON can hold."""
+        return generation.text
+
+    async def complete(self, prompt: Prompt) -> Generation:
+        """Complete a prompt with the service's model."""
+        return await collect(self.ports.generator.generate(prompt))
+
+    def wait(self, call: Coroutine[Any, Any, ResultT]) -> ResultT:
+        """Make an asynchronous call from a plain hook and wait for it: ``self.wait(self.complete(prompt))``.
+
+        Cancelled when the request is. Must not be called from an ``async`` hook.
+        """
+        future = asyncio.run_coroutine_threadsafe(call, self.ports.loop)
+        bridged_calls = current_meter().bridged_calls
+        bridged_calls.add(future)
+        try:
+            return future.result()
+        finally:
+            bridged_calls.discard(future)
+
+
+async def collect(chunks: AsyncGenerator[TokenChunk]) -> Generation:
+    """Join a stream of chunks into one answer.
+
+    Raises:
+        BackendError: the stream ended without its last chunk.
+    """
+    texts: list[str] = []
+    async with aclosing(chunks):
+        async for chunk in chunks:
+            texts.append(chunk.text)
+            if chunk.finish_reason is not None and chunk.usage is not None:
+                return Generation("".join(texts), chunk.finish_reason, chunk.usage)
+    raise BackendError("the backend broke off before the end of the answer")

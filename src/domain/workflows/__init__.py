@@ -1,0 +1,1 @@
+"""Workflows that come with the service, built on the ports alone."""
