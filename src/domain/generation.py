@@ -38,6 +38,12 @@ class SamplingParameters(BaseModel):
         description="the answer ends before the first of these strings",
     )
 
+    def overridden_by(self, others: "SamplingParameters | None") -> "SamplingParameters":
+        """Return these parameters with the ones that were set in ``others`` in their place."""
+        if others is None:
+            return self
+        return self.model_copy(update={name: getattr(others, name) for name in others.model_fields_set})
+
 
 class FinishReason(StrEnum):
     """Why a generation ended."""

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator
 from pydantic_core import PydanticCustomError
 
+from domain.errors import FieldProblem, InvalidRequestError, NotSupportedError
 from domain.generation import SamplingParameters
 
 HEX_PATTERN = r"^(0[xX])?[a-fA-F0-9]*$"
@@ -58,6 +59,30 @@ class InfernetInput(BaseModel):
                 raise PydanticCustomError("hex", "a string here should be hex digits, with or without 0x")
             case _:
                 raise PydanticCustomError("data_type", "should be a hex string or an object")
+
+    def offchain_data(self) -> dict[str, Any]:
+        """Return ``data`` of a request that asks for no more than off-chain input and output.
+
+        Raises:
+            NotSupportedError: the input comes from, or the output goes to, the chain.
+            InvalidRequestError: ``data`` is not an object, or a stream or a proof is asked for.
+        """
+        if self.source is InfernetInputSource.CHAIN or self.destination is JobLocation.ONCHAIN:
+            raise NotSupportedError(
+                "on-chain input and output are not supported; supported: source 1 (off chain) with an object "
+                "in data, and destination 1 (off chain) or none",
+            )
+        if self.destination is JobLocation.STREAM:
+            raise InvalidRequestError(
+                FieldProblem("destination", "streams are not offered; send 1 or leave it out")
+            )
+        if self.requires_proof:
+            raise InvalidRequestError(
+                FieldProblem("requires_proof", "no circuit is configured; send false or leave it out"),
+            )
+        if isinstance(self.data, str):
+            raise InvalidRequestError(FieldProblem("data", "off-chain input must be an object"))
+        return self.data
 
 
 class LLMRequest(BaseModel):

@@ -87,7 +87,9 @@ class LLMInferenceWorkflow:
                 f"{type(self).__name__} declares the request type {type(request).__name__}, "
                 "so it must override preprocess",
             )
-        return Prompt(conversation_of(request), request.parameters or self.ports.default_parameters)
+        return Prompt(
+            conversation_of(request), self.ports.default_parameters.overridden_by(request.parameters)
+        )
 
     async def generate(self, prompt: Any) -> Any:
         """Run the model on what ``preprocess`` returned. The default completes a ``Prompt``."""

@@ -19,5 +19,5 @@ class ChatWorkflow(LLMInferenceWorkflow):
     async def preprocess(self, request: LLMRequest) -> Prompt:
         return Prompt(
             conversation_of(request, self._system_prompt),
-            request.parameters or self.ports.default_parameters,
+            self.ports.default_parameters.overridden_by(request.parameters),
         )

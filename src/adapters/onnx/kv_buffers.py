@@ -1,0 +1,104 @@
+"""The KV cache's memory: one buffer a layer for keys and one for values, on the device that computes.
+
+Each is ``[slots, kv_heads, max_length, head_dim]``. The graph's ``past`` input and ``present`` output are
+bound to the same memory, so that a step writes its new keys and values in place and nothing is copied.
+"""
+
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+import onnxruntime as ort
+from onnx import helper
+
+
+class KVBuffers(Protocol):
+    """Buffers that the session binds by address."""
+
+    device_type: str
+    """ONNX Runtime's name of the device: ``cpu`` or ``cuda``."""
+
+    def address(self, buffer: int, slot: int) -> int:
+        """Return the address of a slot in a buffer (``2 * layer`` for keys, ``2 * layer + 1`` for values)."""
+        ...
+
+    def copy_slot(self, source: int, target: int, length: int) -> None:
+        """Copy the first ``length`` positions of a slot over those of another, in every buffer."""
+        ...
+
+
+class HostKVBuffers:
+    """Buffers in the process's memory; the operating system hands out pages as they are first written."""
+
+    device_type = "cpu"
+
+    def __init__(self, num_buffers: int, shape: Sequence[int], dtype: npt.DTypeLike) -> None:
+        self._buffers = [np.zeros(shape, dtype) for _ in range(num_buffers)]
+        self._slot_bytes = self._buffers[0].nbytes // shape[0]
+
+    def address(self, buffer: int, slot: int) -> int:
+        return int(self._buffers[buffer].ctypes.data) + slot * self._slot_bytes
+
+    def copy_slot(self, source: int, target: int, length: int) -> None:
+        for buffer in self._buffers:
+            buffer[target, :, :length] = buffer[source, :, :length]
+
+
+class DeviceKVBuffers:
+    """Buffers in a device's memory, as ``OrtValue``.
+
+    ONNX Runtime has no call that copies inside a device, so ``copy_slot`` runs a graph of one ``Identity``
+    with its input and output bound to the two slots.
+    """
+
+    def __init__(
+        self, num_buffers: int, shape: Sequence[int], dtype: npt.DTypeLike, device_type: str, provider: str
+    ) -> None:
+        self.device_type = device_type
+        self._dtype = np.dtype(dtype)
+        self._slot_shape = [1, *shape[1:]]
+        self._slot_bytes = int(np.prod(self._slot_shape)) * self._dtype.itemsize
+        self._buffers = [
+            ort.OrtValue.ortvalue_from_shape_and_type(list(shape), self._dtype, device_type, 0)
+            for _ in range(num_buffers)
+        ]
+        self._copier = _copy_session(self._dtype, self._slot_shape, provider)
+
+    def address(self, buffer: int, slot: int) -> int:
+        return int(self._buffers[buffer].data_ptr()) + slot * self._slot_bytes
+
+    def copy_slot(self, source: int, target: int, length: int) -> None:  # noqa: ARG002 - whole slots are one run
+        for buffer in range(len(self._buffers)):
+            binding = self._copier.io_binding()
+            for bind, name, slot in (
+                (binding.bind_input, "source", source),
+                (binding.bind_output, "target", target),
+            ):
+                bind(name, self.device_type, 0, self._dtype, self._slot_shape, self.address(buffer, slot))
+            self._copier.run_with_iobinding(binding)
+
+
+def _copy_session(dtype: np.dtype[Any], shape: Sequence[int], provider: str) -> Any:
+    element = helper.np_dtype_to_tensor_dtype(dtype)
+    graph = helper.make_graph(
+        [helper.make_node("Identity", ["source"], ["target"])],
+        "copy_slot",
+        [helper.make_tensor_value_info("source", element, shape)],
+        [helper.make_tensor_value_info("target", element, shape)],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 21)], ir_version=10)
+    onnx.checker.check_model(model)
+    return ort.InferenceSession(model.SerializeToString(), providers=[provider])
+
+
+_NUMPY_DTYPES: dict[str, np.dtype[Any]] = {
+    "tensor(float)": np.dtype(np.float32),
+    "tensor(float16)": np.dtype(np.float16),
+}
+
+
+def numpy_dtype(onnx_type: str) -> np.dtype[Any]:
+    """Return numpy's dtype for an input type as ONNX Runtime prints it (``tensor(float)``)."""
+    return _NUMPY_DTYPES[onnx_type]

@@ -1,0 +1,68 @@
+"""Reads a model folder of ONNX Runtime GenAI's format: where the graph is, and the shapes it wants."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from domain.errors import ConfigurationError
+
+
+@dataclass(frozen=True, slots=True)
+class ModelFolder:
+    """What the engine needs to know of a model folder."""
+
+    path: Path
+    model_file: Path
+    model_id: str
+    context_length: int
+    vocab_size: int
+    num_layers: int
+    num_kv_heads: int
+    head_dim: int
+    eos_token_ids: frozenset[int]
+    past_key_name: str
+    past_value_name: str
+    present_key_name: str
+    present_value_name: str
+    """Names with ``%d`` for the layer."""
+
+
+def read_model_folder(path: Path) -> ModelFolder:
+    """Read ``genai_config.json``.
+
+    Raises:
+        ConfigurationError: it is missing, broken, or describes what this engine cannot run.
+    """
+    config_file = path / "genai_config.json"
+    try:
+        model = json.loads(config_file.read_text(encoding="utf-8"))["model"]
+        decoder = model["decoder"]
+        folder = ModelFolder(
+            path=path,
+            model_file=path / decoder["filename"],
+            model_id=path.name,
+            context_length=int(model["context_length"]),
+            vocab_size=int(model["vocab_size"]),
+            num_layers=int(decoder["num_hidden_layers"]),
+            num_kv_heads=int(decoder["num_key_value_heads"]),
+            head_dim=int(decoder["head_size"]),
+            eos_token_ids=_token_ids(model["eos_token_id"]),
+            past_key_name=decoder["inputs"]["past_key_names"],
+            past_value_name=decoder["inputs"]["past_value_names"],
+            present_key_name=decoder["outputs"]["present_key_names"],
+            present_value_name=decoder["outputs"]["present_value_names"],
+        )
+    except OSError as error:
+        raise ConfigurationError(f"{path} is not a model folder: genai_config.json cannot be read") from error
+    except (KeyError, TypeError, ValueError) as error:
+        raise ConfigurationError(
+            f"genai_config.json in {path} is broken or of an unknown form: {error!r}"
+        ) from error
+    if not folder.model_file.is_file():
+        raise ConfigurationError(f"{path} is not complete: {folder.model_file.name} is missing")
+    return folder
+
+
+def _token_ids(value: Any) -> frozenset[int]:
+    return frozenset(map(int, value)) if isinstance(value, list) else frozenset({int(value)})

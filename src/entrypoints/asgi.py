@@ -1,0 +1,17 @@
+"""``hypercorn entrypoints.asgi:app``: the application, wired from the environment.
+
+What can never work ends the process with one message and a non-zero exit.
+"""
+
+from adapters.settings import read_settings
+from adapters.telemetry.logs import configure_logs
+from domain.errors import ConfigurationError
+from entrypoints.container import build_container
+from entrypoints.http.app import create_app
+
+try:
+    settings = read_settings()
+    configure_logs(settings.log_level, settings.log_format)
+    app = create_app(build_container(settings))
+except ConfigurationError as error:
+    raise SystemExit(f"llm-inference-service cannot start: {error}") from None

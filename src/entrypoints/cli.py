@@ -1,0 +1,127 @@
+"""``llm-inference-service``: serve, make and measure models, check the configuration."""
+
+import argparse
+import sys
+from importlib.metadata import version
+from pathlib import Path
+
+from adapters.settings import read_settings
+from domain.errors import ConfigurationError
+
+HYPERCORN_DEFAULTS = "python:entrypoints.hypercorn_defaults"
+
+EXIT_CONFIGURATION = 78
+"""``EX_CONFIG`` of sysexits.h."""
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command line; returns the exit status."""
+    parser = _parser()
+    options, rest = parser.parse_known_args(arguments)
+    if rest and options.command != "serve":
+        parser.error(f"unrecognized arguments: {' '.join(rest)}")
+    _see_working_directory()
+    try:
+        match options.command:
+            case "serve":
+                return _serve(rest)
+            case "model":
+                return _model(options)
+            case "doctor":
+                from entrypoints.doctor import examine
+
+                return examine(read_settings())
+    except ConfigurationError as error:
+        print(f"llm-inference-service: {error}", file=sys.stderr)
+        return EXIT_CONFIGURATION
+    except KeyboardInterrupt:
+        return 130
+    parser.print_help()
+    return 2
+
+
+def _see_working_directory() -> None:
+    # as Hypercorn does in its workers: a workflow module may lie beside the .env file
+    if str(Path.cwd()) not in sys.path:
+        sys.path.insert(0, str(Path.cwd()))
+
+
+def _serve(hypercorn_arguments: list[str]) -> int:
+    from hypercorn.__main__ import main as hypercorn
+
+    from adapters.settings import Backend
+    from entrypoints.workflow_classes import find_workflow_class
+
+    settings = read_settings()
+    for workflow in (settings.default_workflow, *settings.workflows.values()):
+        find_workflow_class(workflow.class_path)
+    if settings.backend is Backend.ONNXRUNTIME:
+        from adapters.onnx.build import TqdmReporter
+        from entrypoints.model_source import prepared_model_folder
+
+        prepared_model_folder(settings, TqdmReporter())  # once, before several workers ask for it
+    chooses_config = any(
+        argument in {"-c", "--config"} or argument.startswith("--config=") for argument in hypercorn_arguments
+    )
+    defaults = [] if chooses_config else ["--config", HYPERCORN_DEFAULTS]
+    return hypercorn([*defaults, *hypercorn_arguments, "entrypoints.asgi:app"])
+
+
+def _model(options: argparse.Namespace) -> int:
+    match options.model_command:
+        case "build":
+            from adapters.onnx.build import BuildOptions, Precision, TqdmReporter, build_model_folder
+
+            build_options = BuildOptions(
+                precision=Precision(options.precision),
+                head_precision=Precision(options.head_precision) if options.head_precision else None,
+                embedding_precision=Precision(options.embedding_precision),
+            )
+            build_model_folder(options.source, options.out, build_options, TqdmReporter())
+            print(options.out)
+        case "export":
+            from entrypoints.model_export import export
+
+            export(options.source, options.out, read_settings())
+            print(options.out)
+        case "perplexity":
+            from entrypoints.model_perplexity import print_perplexity
+
+            print_perplexity(options.folder, options.reference)
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="llm-inference-service", description=__doc__, allow_abbrev=False)
+    parser.add_argument("--version", action="version", version=version("llm-inference-service"))
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND")
+    commands.add_parser(
+        "serve",
+        help="serve the workflow; takes Hypercorn's arguments (--bind, --workers, --reload, …)",
+        allow_abbrev=False,
+    )
+    commands.add_parser("doctor", help="check settings, model, providers and workflows")
+    model = commands.add_parser("model", help="make and measure model folders")
+    model_commands = model.add_subparsers(dest="model_command", metavar="COMMAND", required=True)
+    build = model_commands.add_parser(
+        "build", help="build a model folder from a GGUF file or a safetensors folder, without torch"
+    )
+    build.add_argument("source", type=Path, help="GGUF file, or folder with config.json and *.safetensors")
+    build.add_argument("--out", type=Path, required=True, help="the folder to make")
+    precisions = ["fp32", "int8_block", "int4_block"]
+    build.add_argument("--precision", choices=precisions, default="int8_block", help="of the weights")
+    build.add_argument("--head-precision", choices=precisions, help="of the output layer (as the weights)")
+    build.add_argument("--embedding-precision", choices=precisions, default="fp32", help="of the embedding")
+    export = model_commands.add_parser(
+        "export", help="export any Hugging Face checkpoint with optimum (needs the extra 'optimum')"
+    )
+    export.add_argument("source", help="Hub name, or folder of a checkpoint")
+    export.add_argument("--out", type=Path, required=True, help="the folder to make")
+    perplexity = model_commands.add_parser("perplexity", help="measure a model folder on two fixed texts")
+    perplexity.add_argument("folder", type=Path)
+    perplexity.add_argument("--reference", type=Path, help="a folder to compare with, e.g. at fp32")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,146 @@
+"""The composition root: the one place that knows which adapter stands behind which port.
+
+Everything is built here by hand from the settings; adapters are imported when they are chosen, so that a
+backend that is not used costs nothing.
+"""
+
+import asyncio
+from dataclasses import dataclass
+
+from adapters.settings import Backend, Settings
+from domain.errors import ConfigurationError, ServiceError
+from domain.generation import Capability
+from domain.metering import MeteredLabelScorer, MeteredTextGenerator
+from domain.ports import LabelScorer, TextGenerator
+from domain.runner import RunnerLimits, WorkflowRunner
+from domain.workflow import WorkflowPorts
+from entrypoints.workflow_classes import construct_workflow
+
+DEFAULT_WORKFLOW_NAME = "default"
+
+
+@dataclass(frozen=True, slots=True)
+class Container:
+    """The wired service. ``open`` before the first request, ``close`` after the last."""
+
+    settings: Settings
+    generator: TextGenerator
+    runners: dict[str, WorkflowRunner]
+    """By name; ``DEFAULT_WORKFLOW_NAME`` is the one at ``/service_output``."""
+
+    async def open(self) -> None:
+        """Load the model and set the workflows up.
+
+        Raises:
+            ConfigurationError: something can never work as it is configured.
+        """
+        await self.generator.open()
+        try:
+            ports = self._ports()
+            for runner in self.runners.values():
+                await runner.open(ports)
+        except ServiceError:
+            await self.close()
+            raise
+
+    async def close(self) -> None:
+        """Close the workflows, then the backend."""
+        for runner in self.runners.values():
+            await runner.close()
+        await self.generator.close()
+
+    def _ports(self) -> WorkflowPorts:
+        offers_scores = Capability.LABEL_SCORES in self.generator.capabilities
+        scorer = self.generator if offers_scores and isinstance(self.generator, LabelScorer) else None
+        return WorkflowPorts(
+            generator=MeteredTextGenerator(self.generator),
+            label_scorer=MeteredLabelScorer(scorer) if scorer is not None else None,
+            default_parameters=self.settings.default_parameters,
+            loop=asyncio.get_running_loop(),
+        )
+
+
+def build_container(settings: Settings, *, generator: TextGenerator | None = None) -> Container:
+    """Wire the service.
+
+    Args:
+        settings: what to wire.
+        generator: stands in for the backend that the settings name; for tests.
+
+    Raises:
+        ConfigurationError: a workflow class or a backend's settings cannot work.
+    """
+    limits = RunnerLimits(
+        request_timeout_s=settings.request_timeout_s,
+        max_concurrent_requests=settings.max_concurrent_requests,
+        max_hook_threads=settings.max_hook_threads,
+    )
+    named = {DEFAULT_WORKFLOW_NAME: settings.default_workflow, **settings.workflows}
+    runners = {
+        name: WorkflowRunner(name, construct_workflow(workflow), limits) for name, workflow in named.items()
+    }
+    return Container(settings, generator or build_generator(settings), runners)
+
+
+def build_generator(settings: Settings) -> TextGenerator:
+    """Build the backend that the settings name.
+
+    Raises:
+        ConfigurationError: its settings are incomplete, or its packages are not installed.
+    """
+    match settings.backend:
+        case Backend.ONNXRUNTIME:
+            return _onnx_generator(settings)
+        case Backend.OPTIMUM:
+            return _optimum_generator(settings)
+        case Backend.OPENAI:
+            return _openai_generator(settings)
+        case Backend.SCRIPTED:
+            from adapters.scripted import ScriptedTextGenerator
+
+            return ScriptedTextGenerator(reply=settings.scripted_reply, delay_s=settings.scripted_delay_s)
+
+
+def _onnx_generator(settings: Settings) -> TextGenerator:
+    from adapters.onnx.backend import OnnxOptions, OnnxTextGenerator
+    from adapters.onnx.build import SilentReporter
+    from adapters.onnx.providers import ProviderChoice
+    from entrypoints.model_source import prepared_model_folder
+
+    return OnnxTextGenerator(
+        prepared_model_folder(settings, SilentReporter()),
+        OnnxOptions(
+            provider=ProviderChoice(settings.onnx_provider),
+            num_threads=settings.num_threads,
+            max_running_sequences=settings.max_running_sequences,
+            max_waiting_requests=settings.max_concurrent_requests,
+            max_context_tokens=settings.max_context_tokens,
+            prefill_chunk_tokens=settings.prefill_chunk_tokens,
+        ),
+    )
+
+
+def _optimum_generator(settings: Settings) -> TextGenerator:
+    try:
+        from adapters.optimum import OptimumTextGenerator
+    except ImportError as error:
+        raise ConfigurationError(
+            f"LLM_BACKEND=optimum needs the extra 'optimum' (pip install 'llm-inference-service[optimum]'): "
+            f"{error}",
+        ) from error
+    raise NotImplementedError(OptimumTextGenerator, settings)
+
+
+def _openai_generator(settings: Settings) -> TextGenerator:
+    from adapters.openai_http import OpenAITextGenerator
+
+    if settings.openai_base_url is None:
+        raise ConfigurationError("LLM_BACKEND=openai needs LLM_OPENAI_BASE_URL, e.g. http://host:8000/v1")
+    return OpenAITextGenerator(
+        base_url=settings.openai_base_url,
+        api_key=settings.openai_api_key.get_secret_value() if settings.openai_api_key else None,
+        model=settings.openai_model,
+        connect_timeout_s=settings.openai_connect_timeout_s,
+        read_timeout_s=settings.openai_read_timeout_s,
+        max_retries=settings.openai_max_retries,
+    )

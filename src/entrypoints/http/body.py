@@ -1,0 +1,36 @@
+"""Reads a request's JSON body."""
+
+import asyncio
+from typing import Any
+
+import pydantic_core
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+
+from domain.errors import FieldProblem, InvalidRequestError
+
+BODY_TIMEOUT_S = 30.0
+
+
+async def read_json_object(request: Request) -> dict[str, Any]:
+    """Return the body, a JSON object.
+
+    Raises:
+        HTTPException: 415 when the content type is not JSON, 408 when the body does not arrive in time.
+        InvalidRequestError: it is not JSON, or not an object.
+    """
+    content_type = request.headers.get("content-type", "application/json").partition(";")[0].strip().lower()
+    if content_type != "application/json" and not content_type.endswith("+json"):
+        raise HTTPException(415, "the content type must be application/json")
+    try:
+        async with asyncio.timeout(BODY_TIMEOUT_S):
+            body = await request.body()
+    except TimeoutError as error:
+        raise HTTPException(408, f"the body did not arrive within {BODY_TIMEOUT_S:g} s") from error
+    try:
+        payload = pydantic_core.from_json(body, allow_inf_nan=False)
+    except ValueError as error:
+        raise InvalidRequestError(FieldProblem("", f"the body is not JSON: {error}")) from error
+    if not isinstance(payload, dict):
+        raise InvalidRequestError(FieldProblem("", "the body must be a JSON object"))
+    return payload

@@ -1,0 +1,66 @@
+"""Gives each request an id and writes one log line about it when it is over: times, counts, never its text.
+
+The id comes from ``X-Request-ID`` when the caller sends a plain one, and goes out under the same name.
+"""
+
+import re
+import time
+import uuid
+from typing import Any
+
+import structlog
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from entrypoints.http.errors import error_response, log_failure
+
+log = structlog.stdlib.get_logger()
+
+REQUEST_ID_PATTERN = re.compile(r"[A-Za-z0-9._-]{1,128}")
+
+QUIET_PATHS = frozenset({"/health", "/health/ready"})
+"""Asked every few seconds by orchestrators; logged at the level debug."""
+
+
+class RequestLogMiddleware:
+    """Outermost of the application's own layers: what passes it unhandled becomes a 500 here."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        given_id = Headers(scope=scope).get("x-request-id", "")
+        request_id = given_id if REQUEST_ID_PATTERN.fullmatch(given_id) else uuid.uuid4().hex
+        facts: dict[str, Any] = scope.setdefault("state", {}).setdefault("log_facts", {})
+        status: int | None = None
+
+        async def send_with_id(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                MutableHeaders(scope=message)["X-Request-ID"] = request_id
+            await send(message)
+
+        started_s = time.monotonic()
+        with structlog.contextvars.bound_contextvars(request_id=request_id):
+            try:
+                await self._app(scope, receive, send_with_id)
+            except Exception as error:  # noqa: BLE001 - the last resort
+                log_failure(error)
+                if status is None:
+                    response = error_response(500, "the service failed; the request id finds it in the log")
+                    await response(scope, receive, send_with_id)
+            finally:
+                write = log.debug if scope["path"] in QUIET_PATHS else log.info
+                write(
+                    "request",
+                    method=scope["method"],
+                    route=getattr(scope.get("route"), "path", None),
+                    status=status,
+                    duration_ms=round((time.monotonic() - started_s) * 1000, 1),
+                    **facts,
+                )

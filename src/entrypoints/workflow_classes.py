@@ -1,0 +1,67 @@
+"""Finds the workflow class that the settings name, checks it, and constructs it.
+
+Each thing that can be wrong with it is a ``ConfigurationError`` of its own words.
+"""
+
+import importlib
+from typing import Any
+
+from adapters.settings import WorkflowSettings
+from domain.errors import ConfigurationError
+from domain.workflow import LLMInferenceWorkflow
+
+
+def construct_workflow(settings: WorkflowSettings) -> LLMInferenceWorkflow:
+    """Import the class and call it with the arguments of the settings.
+
+    Raises:
+        ConfigurationError: the module or class is missing, is no workflow, or refuses its arguments.
+    """
+    workflow_class = find_workflow_class(settings.class_path)
+    try:
+        return workflow_class(*settings.args, **settings.kwargs)
+    except Exception as error:
+        raise ConfigurationError(
+            f"the workflow class {settings.class_path} could not be constructed with its "
+            f"{len(settings.args)} positional and {len(settings.kwargs)} keyword arguments: "
+            f"{type(error).__name__}: {error}",
+        ) from error
+
+
+def find_workflow_class(class_path: str) -> type[LLMInferenceWorkflow]:
+    """Import ``package.module.ClassName`` and check that it is a workflow.
+
+    Raises:
+        ConfigurationError: it is not.
+    """
+    module_name, _, class_name = class_path.rpartition(".")
+    if not module_name or not class_name.isidentifier():
+        raise ConfigurationError(
+            f"the workflow class {class_path!r} must be a module and a class, like my_module.MyWorkflow",
+        )
+    candidate: Any = getattr(_import(module_name, class_path), class_name, None)
+    if candidate is None:
+        raise ConfigurationError(f"the module {module_name} has no class {class_name}")
+    if not isinstance(candidate, type) or not issubclass(candidate, LLMInferenceWorkflow):
+        raise ConfigurationError(
+            f"{class_path} is not a subclass of domain.workflow.LLMInferenceWorkflow",
+        )
+    return candidate
+
+
+def _import(module_name: str, class_path: str) -> Any:
+    try:
+        return importlib.import_module(module_name)
+    except ModuleNotFoundError as error:
+        if error.name is not None and (module_name == error.name or module_name.startswith(error.name + ".")):
+            raise ConfigurationError(
+                f"the module {module_name} of the workflow class {class_path} was not found: "
+                "is its folder on PYTHONPATH, or the working directory?",
+            ) from error
+        raise ConfigurationError(
+            f"the module {module_name} needs the module {error.name}, which is not installed",
+        ) from error
+    except Exception as error:
+        raise ConfigurationError(
+            f"the module {module_name} cannot be imported: {type(error).__name__}: {error}",
+        ) from error
