@@ -49,14 +49,10 @@ class InvalidRequestError(ServiceError):
 class ContextLengthError(InvalidRequestError):
     """The prompt does not fit into the model's context with room for one token of answer."""
 
-    def __init__(self, num_prompt_tokens: int, context_length: int) -> None:
-        super().__init__(
-            FieldProblem(
-                "",
-                f"the prompt has {num_prompt_tokens} tokens, and the context of {context_length} tokens "
-                "must also hold the answer",
-            ),
-        )
+    def __init__(self, num_prompt_tokens: int | None = None, context_length: int | None = None) -> None:
+        prompt = "the prompt" if num_prompt_tokens is None else f"the prompt of {num_prompt_tokens} tokens"
+        context = "context" if context_length is None else f"context of {context_length} tokens"
+        super().__init__(FieldProblem("", f"{prompt} leaves no room for an answer in the model's {context}"))
 
 
 class NotSupportedError(ServiceError):

@@ -26,11 +26,11 @@ from adapters.onnx.scheduler import Scheduler
 from adapters.onnx.sequence import Event, LabelScoring
 from adapters.onnx.sequence import Sequence as EngineSequence
 from adapters.onnx.session import OnnxSession
-from adapters.onnx.stop_sequences import StopSequenceFilter
 from adapters.onnx.tokenizer import Tokenizer
 from domain.errors import ContextLengthError, ServiceError, UnavailableError
 from domain.generation import Capability, LabelScores, ModelDescription, TokenChunk, Usage
 from domain.messages import ChatMessage, Prompt
+from domain.stop_sequences import StopSequenceFilter
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,12 +64,12 @@ class OnnxTextGenerator:
 
     capabilities = frozenset({Capability.LABEL_SCORES})
 
-    def __init__(self, folder: Path, options: OnnxOptions) -> None:
+    def __init__(self, folder: Path, model_id: str, options: OnnxOptions) -> None:
         self._folder = folder
         self._options = options
         self._preparation = ThreadPoolExecutor(1, thread_name_prefix="onnx-prepare")
         self._loaded: _Loaded | None = None
-        self._model = ModelDescription(folder.name)
+        self._model = ModelDescription(model_id)
 
     @property
     def model(self) -> ModelDescription:
@@ -166,7 +166,7 @@ class OnnxTextGenerator:
             max_waiting=options.max_waiting_requests,
             prefill_chunk_tokens=options.prefill_chunk_tokens,
         )
-        self._model = ModelDescription(folder.model_id, context_length, session.provider)
+        self._model = ModelDescription(self._model.model_id, context_length, session.provider)
         engine = Engine(session, scheduler)
         return _Loaded(engine, tokenizer, chat_template, folder.eos_token_ids, context_length)
 

@@ -14,7 +14,6 @@ class ModelFolder:
 
     path: Path
     model_file: Path
-    model_id: str
     context_length: int
     vocab_size: int
     num_layers: int
@@ -41,7 +40,6 @@ def read_model_folder(path: Path) -> ModelFolder:
         folder = ModelFolder(
             path=path,
             model_file=path / decoder["filename"],
-            model_id=path.name,
             context_length=int(model["context_length"]),
             vocab_size=int(model["vocab_size"]),
             num_layers=int(decoder["num_hidden_layers"]),

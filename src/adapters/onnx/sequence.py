@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 from typing import TypeAlias
 
 from adapters.onnx.sampler import RowSampling
-from adapters.onnx.stop_sequences import StopSequenceFilter
 from adapters.onnx.tokenizer import Detokenizer
 from domain.errors import ServiceError
 from domain.generation import FinishReason, TokenChunk, Usage
+from domain.stop_sequences import StopSequenceFilter
 
 Event: TypeAlias = TokenChunk | ServiceError
 """What the engine tells a request; a chunk with a finish reason, or an error, is the last."""

@@ -1,0 +1,109 @@
+"""``ScriptedTextGenerator``: says what it is told to, a word a token."""
+
+import asyncio
+import hashlib
+import math
+import re
+from collections import deque
+from collections.abc import AsyncGenerator, Iterable, Sequence
+
+from domain.errors import ContextLengthError, UnavailableError
+from domain.generation import Capability, FinishReason, LabelScores, ModelDescription, TokenChunk, Usage
+from domain.messages import ChatMessage, Prompt
+
+DEFAULT_CONTEXT_LENGTH = 1_000_000
+_WORD = re.compile(r"\s*\S+|\s+$")
+
+
+class ScriptedTextGenerator:
+    """Streams a scripted reply word by word; each word, with the space before it, counts as one token.
+
+    Args:
+        reply: what it always answers; None: the last message of the conversation.
+        replies: answers for the first calls, in order; after them ``reply``.
+        delay_s: seconds before each token.
+        context_length: words of conversation and answer together.
+    """
+
+    capabilities = frozenset({Capability.LABEL_SCORES})
+
+    def __init__(
+        self,
+        reply: str | None = None,
+        *,
+        replies: Iterable[str] = (),
+        delay_s: float = 0.0,
+        context_length: int = DEFAULT_CONTEXT_LENGTH,
+    ) -> None:
+        self._reply = reply
+        self._replies = deque(replies)
+        self._delay_s = delay_s
+        self._context_length = context_length
+        self._is_open = False
+        self.history: list[Prompt] = []
+        """The prompts of all calls so far; kept only when ``replies`` were given."""
+        self._keeps_history = bool(self._replies)
+        self.num_running = 0
+
+    @property
+    def model(self) -> ModelDescription:
+        return ModelDescription("scripted", self._context_length, provider=None)
+
+    async def open(self) -> None:
+        self._is_open = True
+
+    async def close(self) -> None:
+        self._is_open = False
+
+    async def ping(self) -> None:
+        if not self._is_open:
+            raise UnavailableError("the scripted backend is not open")
+
+    async def generate(self, prompt: Prompt) -> AsyncGenerator[TokenChunk]:
+        await self.ping()
+        if self._keeps_history:
+            self.history.append(prompt)
+        num_prompt_tokens = _num_words(prompt.messages)
+        room = self._context_length - num_prompt_tokens
+        if room < 1:
+            raise ContextLengthError(num_prompt_tokens, self._context_length)
+        reply = self._next_reply(prompt)
+        text, finish_reason = _cut_at_stop(reply, prompt.parameters.stop)
+        words = _WORD.findall(text)
+        max_tokens = min(prompt.parameters.max_tokens or room, room)
+        if len(words) > max_tokens:
+            words, finish_reason = words[:max_tokens], FinishReason.LENGTH
+        self.num_running += 1
+        try:
+            for word in words:
+                await asyncio.sleep(self._delay_s)
+                yield TokenChunk(word)
+            yield TokenChunk("", finish_reason, Usage(num_prompt_tokens, len(words)))
+        finally:
+            self.num_running -= 1
+
+    async def score_labels(self, messages: Sequence[ChatMessage], labels: Sequence[str]) -> LabelScores:
+        await self.ping()
+        await asyncio.sleep(self._delay_s)
+        weights = [_weight(messages[-1].content, label) for label in labels]
+        scores = {label: math.log(w / sum(weights)) for label, w in zip(labels, weights, strict=True)}
+        return LabelScores(scores, Usage(_num_words(messages), 0))
+
+    def _next_reply(self, prompt: Prompt) -> str:
+        if self._replies:
+            return self._replies.popleft()
+        return prompt.messages[-1].content if self._reply is None else self._reply
+
+
+def _cut_at_stop(text: str, stop: Sequence[str]) -> tuple[str, FinishReason]:
+    found = [position for sequence in stop if (position := text.find(sequence)) >= 0]
+    return (text[: min(found)] if found else text), FinishReason.STOP
+
+
+def _num_words(messages: Sequence[ChatMessage]) -> int:
+    return sum(len(_WORD.findall(message.content)) for message in messages)
+
+
+def _weight(text: str, label: str) -> int:
+    """Return a number from 1 to 65,536 that depends on text and label alone."""
+    return 1 + int.from_bytes(hashlib.sha256(f"{text}\0{label}".encode()).digest()[:2])
