@@ -57,9 +57,9 @@ def _serve(hypercorn_arguments: list[str]) -> int:
         find_workflow_class(workflow.class_path)
     if settings.backend is Backend.ONNXRUNTIME:
         from adapters.onnx.build import TqdmReporter
-        from entrypoints.model_source import prepared_model_folder
+        from entrypoints.model_source import prepare_model
 
-        prepared_model_folder(settings, TqdmReporter())  # once, before several workers ask for it
+        prepare_model(settings, TqdmReporter())  # once, before several workers ask for it
     chooses_config = any(
         argument in {"-c", "--config"} or argument.startswith("--config=") for argument in hypercorn_arguments
     )

@@ -105,10 +105,12 @@ def _onnx_generator(settings: Settings) -> TextGenerator:
     from adapters.onnx.backend import OnnxOptions, OnnxTextGenerator
     from adapters.onnx.build import SilentReporter
     from adapters.onnx.providers import ProviderChoice
-    from entrypoints.model_source import prepared_model_folder
+    from entrypoints.model_source import prepare_model
 
+    model = prepare_model(settings, SilentReporter())
     return OnnxTextGenerator(
-        prepared_model_folder(settings, SilentReporter()),
+        model.folder,
+        model.model_id,
         OnnxOptions(
             provider=ProviderChoice(settings.onnx_provider),
             num_threads=settings.num_threads,
@@ -128,7 +130,15 @@ def _optimum_generator(settings: Settings) -> TextGenerator:
             f"LLM_BACKEND=optimum needs the extra 'optimum' (pip install 'llm-inference-service[optimum]'): "
             f"{error}",
         ) from error
-    raise NotImplementedError(OptimumTextGenerator, settings)
+    from adapters.onnx.providers import CPU, CUDA
+
+    token = settings.hugging_face_hub_token
+    return OptimumTextGenerator(
+        settings.model,
+        token=token.get_secret_value() if token else None,
+        provider=CUDA if settings.onnx_provider == "cuda" else CPU,
+        max_waiting=settings.max_concurrent_requests,
+    )
 
 
 def _openai_generator(settings: Settings) -> TextGenerator:

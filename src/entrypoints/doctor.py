@@ -72,13 +72,13 @@ def _model_folder(settings: Settings) -> str:
     from adapters.onnx.build import SilentReporter
     from adapters.onnx.manifest import verify_manifest
     from adapters.onnx.model_folder import read_model_folder
-    from entrypoints.model_source import prepared_model_folder
+    from entrypoints.model_source import prepare_model
 
     print(
         "        (checking the model's checksums; a model that is not built yet is built now)",
         file=sys.stderr,
     )
-    folder = read_model_folder(prepared_model_folder(settings, SilentReporter()))
+    folder = read_model_folder(prepare_model(settings, SilentReporter()).folder)
     manifest = verify_manifest(folder.path)
     checked = "no manifest: made by another tool" if manifest is None else "checksums match"
     return f"{folder.path}; {folder.num_layers} layers, context {folder.context_length}; {checked}"

@@ -25,3 +25,10 @@ graceful_timeout = 30.0
 
 startup_timeout = 1800.0
 """The model may have to be fetched and built at the first start."""
+
+logconfig_dict = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "loggers": {"hypercorn.error": {"handlers": [], "propagate": True}},
+}
+"""Hypercorn's own lines go through the application's logs, in one form with the rest."""

@@ -11,11 +11,17 @@
 import hashlib
 import importlib.util
 import re
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from adapters.huggingface import fetch_model
-from adapters.onnx.build import BuildOptions, Precision, build_model_folder, is_model_folder
+from adapters.onnx.build import (
+    BuildOptions,
+    BuildReporter,
+    Precision,
+    build_model_folder,
+    is_model_folder,
+)
 from adapters.settings import DEFAULT_MODEL, Settings
 from domain.errors import ConfigurationError
 
@@ -23,7 +29,15 @@ PACKAGE_PREFIX = "package:"
 HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+([/:][\w./-]+\.gguf)?")
 
 
-def prepared_model_folder(settings: Settings, report: Any) -> Path:
+@dataclass(frozen=True, slots=True)
+class PreparedModel:
+    """A model folder on disk, and what to call it."""
+
+    folder: Path
+    model_id: str
+
+
+def prepare_model(settings: Settings, report: BuildReporter) -> PreparedModel:
     """Return the model folder that the settings name, after making it if need be.
 
     Args:
@@ -34,15 +48,16 @@ def prepared_model_folder(settings: Settings, report: Any) -> Path:
         ConfigurationError: there is no such model, or it cannot be fetched or built.
     """
     source = find_model(settings, report)
+    model_id = settings.model if _is_hub_name(settings.model) else source.name.removesuffix(".gguf")
     if source.is_dir() and is_model_folder(source):
-        return source
+        return PreparedModel(source, model_id)
     options = BuildOptions(precision=Precision(settings.model_precision))
     destination = settings.cache_folder / "models" / cached_name(source, options)
     build_model_folder(source, destination, options, report)
-    return destination
+    return PreparedModel(destination, model_id)
 
 
-def find_model(settings: Settings, report: Any) -> Path:
+def find_model(settings: Settings, report: BuildReporter) -> Path:
     """Return the local file or folder behind ``LLM_MODEL``, fetching a Hub name.
 
     Raises:
@@ -54,7 +69,7 @@ def find_model(settings: Settings, report: Any) -> Path:
     path = Path(name).expanduser()
     if path.exists():
         return path
-    if path.is_absolute() or name.startswith((".", "~")) or not HUB_NAME.fullmatch(name):
+    if not _is_hub_name(name):
         raise ConfigurationError(
             f"LLM_MODEL={name} is no folder or file, and no Hub name like owner/repository either",
         )
@@ -65,6 +80,10 @@ def find_model(settings: Settings, report: Any) -> Path:
         token=token.get_secret_value() if token else None,
         report=report,
     )
+
+
+def _is_hub_name(name: str) -> bool:
+    return not Path(name).expanduser().exists() and HUB_NAME.fullmatch(name) is not None
 
 
 def packaged_gguf(package: str) -> Path:

@@ -6,7 +6,6 @@ from contextlib import asynccontextmanager
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
-from starlette.middleware.body_limit import RequestBodyLimitMiddleware
 from starlette.routing import Route
 
 from domain.errors import ConfigurationError, ServiceError
@@ -42,7 +41,6 @@ def create_app(container: Container) -> Starlette:
         ],
         middleware=[
             Middleware(RequestLogMiddleware),
-            Middleware(RequestBodyLimitMiddleware, max_body_size=container.settings.max_body_bytes),
         ],
         exception_handlers={
             HTTPException: http_exception_response,

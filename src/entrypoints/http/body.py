@@ -12,11 +12,12 @@ from domain.errors import FieldProblem, InvalidRequestError
 BODY_TIMEOUT_S = 30.0
 
 
-async def read_json_object(request: Request) -> dict[str, Any]:
+async def read_json_object(request: Request, *, max_bytes: int) -> dict[str, Any]:
     """Return the body, a JSON object.
 
     Raises:
-        HTTPException: 415 when the content type is not JSON, 408 when the body does not arrive in time.
+        HTTPException: 415 when the content type is not JSON, 413 when the body is larger than ``max_bytes``,
+            408 when it does not arrive in time.
         InvalidRequestError: it is not JSON, or not an object.
     """
     content_type = request.headers.get("content-type", "application/json").partition(";")[0].strip().lower()
@@ -24,7 +25,7 @@ async def read_json_object(request: Request) -> dict[str, Any]:
         raise HTTPException(415, "the content type must be application/json")
     try:
         async with asyncio.timeout(BODY_TIMEOUT_S):
-            body = await request.body()
+            body = await _read(request, max_bytes)
     except TimeoutError as error:
         raise HTTPException(408, f"the body did not arrive within {BODY_TIMEOUT_S:g} s") from error
     try:
@@ -34,3 +35,12 @@ async def read_json_object(request: Request) -> dict[str, Any]:
     if not isinstance(payload, dict):
         raise InvalidRequestError(FieldProblem("", "the body must be a JSON object"))
     return payload
+
+
+async def _read(request: Request, max_bytes: int) -> bytes:
+    body = bytearray()
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > max_bytes:
+            raise HTTPException(413, f"the body is larger than {max_bytes} bytes")
+    return bytes(body)

@@ -44,11 +44,12 @@ def status_of(error: ServiceError) -> HTTPStatus:
     return next(ancestors, HTTPStatus.INTERNAL_SERVER_ERROR)
 
 
-async def service_error_response(_: Request, error: Exception) -> Response:
+async def service_error_response(request: Request, error: Exception) -> Response:
     """Answer an error that the service raised on purpose; its message is safe to show."""
     if not isinstance(error, ServiceError):
         raise error
     status = status_of(error)
+    request.state.log_facts["error"] = type(error).__name__
     if status >= HTTPStatus.INTERNAL_SERVER_ERROR and not isinstance(error, NotSupportedError):
         log_failure(error)
     headers = {"Retry-After": str(error.retry_after_s)} if isinstance(error, UnavailableError) else None

@@ -51,7 +51,7 @@ class Routes:
         facts = request.state.log_facts
         facts["workflow"] = name
         try:
-            payload = await read_json_object(request)
+            payload = await read_json_object(request, max_bytes=self._container.settings.max_body_bytes)
             data = validated(InfernetInput, payload).offchain_data()
             reply = await unless_disconnected(request, runner.run(data))
         except ClientDisconnect:
