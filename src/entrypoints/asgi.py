@@ -8,10 +8,11 @@ from adapters.telemetry.logs import configure_logs
 from domain.errors import ConfigurationError
 from entrypoints.container import build_container
 from entrypoints.http.app import create_app
+from entrypoints.start_failure import end_process
 
 try:
     settings = read_settings()
     configure_logs(settings.log_level, settings.log_format)
-    app = create_app(build_container(settings))
+    app = create_app(build_container(settings), on_start_failure=end_process)
 except ConfigurationError as error:
-    raise SystemExit(f"llm-inference-service cannot start: {error}") from None
+    end_process(error)

@@ -7,11 +7,7 @@ from pathlib import Path
 
 from adapters.settings import read_settings
 from domain.errors import ConfigurationError
-
-HYPERCORN_DEFAULTS = "python:entrypoints.hypercorn_defaults"
-
-EXIT_CONFIGURATION = 78
-"""``EX_CONFIG`` of sysexits.h."""
+from entrypoints.start_failure import EXIT_CONFIGURATION
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -47,9 +43,8 @@ def _see_working_directory() -> None:
 
 
 def _serve(hypercorn_arguments: list[str]) -> int:
-    from hypercorn.__main__ import main as hypercorn
-
     from adapters.settings import Backend
+    from entrypoints.launch import launch
     from entrypoints.workflow_classes import find_workflow_class
 
     settings = read_settings()
@@ -60,11 +55,7 @@ def _serve(hypercorn_arguments: list[str]) -> int:
         from entrypoints.model_source import prepare_model
 
         prepare_model(settings, TqdmReporter())  # once, before several workers ask for it
-    chooses_config = any(
-        argument in {"-c", "--config"} or argument.startswith("--config=") for argument in hypercorn_arguments
-    )
-    defaults = [] if chooses_config else ["--config", HYPERCORN_DEFAULTS]
-    return hypercorn([*defaults, *hypercorn_arguments, "entrypoints.asgi:app"])
+    return launch(hypercorn_arguments)
 
 
 def _model(options: argparse.Namespace) -> int:

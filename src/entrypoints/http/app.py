@@ -1,6 +1,6 @@
 """``create_app``: the Starlette application over a wired container."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 from starlette.applications import Starlette
@@ -15,8 +15,16 @@ from entrypoints.http.request_log import RequestLogMiddleware
 from entrypoints.http.routes import Routes
 
 
-def create_app(container: Container) -> Starlette:
-    """Return the application; it opens the container at start-up and closes it at shutdown."""
+def create_app(
+    container: Container, *, on_start_failure: Callable[[ConfigurationError], None] | None = None
+) -> Starlette:
+    """Return the application; it opens the container at start-up and closes it at shutdown.
+
+    Args:
+        container: the wired service, not yet open.
+        on_start_failure: told when the service can never work as configured, before the lifespan fails; may
+            end the process.
+    """
     routes = Routes(container)
 
     @asynccontextmanager
@@ -24,7 +32,9 @@ def create_app(container: Container) -> Starlette:
         try:
             await container.open()
         except ConfigurationError as error:
-            raise SystemExit(f"llm-inference-service cannot start: {error}") from None
+            if on_start_failure is not None:
+                on_start_failure(error)
+            raise
         try:
             yield
         finally:
