@@ -7,6 +7,7 @@ apart, so the signals that arrive are noted beside its handlers.
 import os
 import signal
 import socket
+from argparse import ArgumentParser
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -43,7 +44,16 @@ def launch(arguments: Sequence[str]) -> int:
         status = hypercorn([*defaults, *arguments, APPLICATION])
         if start_failure.exists():
             return EXIT_CONFIGURATION
-        return 0 if signals.has_stop() else status or EXIT_WORKER_DIED
+        if _num_workers(arguments) == 0 or signals.has_stop():
+            return status
+        return status or EXIT_WORKER_DIED
+
+
+def _num_workers(arguments: Sequence[str]) -> int:
+    """Return how many workers the command line asks for; 0 runs the application in this process."""
+    parser = ArgumentParser(add_help=False, exit_on_error=False)
+    parser.add_argument("-w", "--workers", type=int, default=1)
+    return int(parser.parse_known_args(arguments)[0].workers)
 
 
 class _ArrivingSignals:
@@ -65,8 +75,6 @@ class _ArrivingSignals:
 
     def has_stop(self) -> bool:
         """Tell whether SIGTERM or SIGINT arrived."""
-        if signal.set_wakeup_fd(-1) != self._writing.fileno():
-            return True  # an event loop of this process (--workers=0) took over, and ends on these alone
         with suppress(BlockingIOError):
             return not STOP_SIGNALS.isdisjoint(self._reading.recv(4096))
         return False
