@@ -1,6 +1,5 @@
 """What each path does."""
 
-from http import HTTPStatus
 from typing import Any
 from urllib.parse import quote
 
@@ -60,7 +59,7 @@ class Routes:
         facts |= _log_facts(reply)
         if isinstance(reply.output, str) and prefers_plain_text(request.headers.get("accept", "")):
             return PlainTextResponse(reply.output, headers=headers)
-        return JSONResponse(reply.output, HTTPStatus.OK, headers=headers)
+        return JSONResponse(reply.output, headers=headers)
 
     def _reply_headers(self, reply: WorkflowReply) -> dict[str, str]:
         headers = {

@@ -1,0 +1,90 @@
+"""The builder's graphs against an independent forward pass."""
+
+from pathlib import Path
+
+import ml_dtypes
+import numpy as np
+import pytest
+
+from adapters.onnx.build import BuildOptions, Precision, SilentReporter, build_model_folder
+from adapters.onnx.model_folder import read_model_folder
+from adapters.onnx.providers import ProviderChoice
+from adapters.onnx.session import OnnxSession
+from tests.checkpoints import (
+    LLAMA,
+    LLAMA_LONG,
+    LLAMA_UNTIED,
+    MISTRAL,
+    QWEN2,
+    QWEN2_WIDE_HEADS,
+    TinyModel,
+    write_gguf_checkpoint,
+    write_safetensors_checkpoint,
+)
+from tests.reference_decoder import reference_logits
+
+TOKEN_IDS = [int(i) for i in np.random.default_rng(3).integers(0, 256, 90)]
+
+
+def built_logits(source: Path, folder: Path, precision: Precision = Precision.FP32) -> np.ndarray:
+    """Prefill most of the tokens in two chunks and decode the rest one by one, as the engine does."""
+    build_model_folder(source, folder, BuildOptions(precision=precision), SilentReporter())
+    session = OnnxSession(
+        read_model_folder(folder), ProviderChoice.CPU, num_threads=1, num_slots=1, max_length=128
+    )
+    ids = np.array(TOKEN_IDS, np.int64)
+    rows = [session.prefill(0, ids[:50], 0), session.prefill(0, ids[50:80], 50)]
+    rows += [session.decode(ids[i : i + 1], np.array([i], np.int64)) for i in range(80, 90)]
+    return np.concatenate(rows)
+
+
+@pytest.mark.parametrize(
+    "model",
+    [LLAMA, LLAMA_UNTIED, LLAMA_LONG, MISTRAL, QWEN2, QWEN2_WIDE_HEADS],
+    ids=["llama", "llama-untied", "llama-scaled-rope", "mistral", "qwen2", "qwen2-wide-heads"],
+)
+def test_fp32_logits_from_safetensors_agree_with_an_independent_forward_pass(
+    model: TinyModel, tmp_path: Path
+) -> None:
+    weights = write_safetensors_checkpoint(model, tmp_path / "checkpoint")
+
+    logits = built_logits(tmp_path / "checkpoint", tmp_path / "model")
+
+    expected = reference_logits(model, weights, TOKEN_IDS)
+    assert np.abs(expected).max() > 1  # logits that say something
+    np.testing.assert_allclose(logits, expected, atol=1e-3)
+
+
+@pytest.mark.parametrize("model", [LLAMA, LLAMA_UNTIED, QWEN2], ids=["llama", "llama-untied", "qwen2"])
+def test_fp32_logits_from_gguf_agree_with_an_independent_forward_pass(
+    model: TinyModel, tmp_path: Path
+) -> None:
+    weights = write_gguf_checkpoint(model, tmp_path / "tiny.gguf")
+
+    logits = built_logits(tmp_path / "tiny.gguf", tmp_path / "model")
+
+    np.testing.assert_allclose(logits, reference_logits(model, weights, TOKEN_IDS), atol=1e-3)
+
+
+@pytest.mark.parametrize("dtype", [np.float16, ml_dtypes.bfloat16], ids=["float16", "bfloat16"])
+def test_half_precision_checkpoints_in_several_files_are_read_exactly(tmp_path: Path, dtype: type) -> None:
+    weights = write_safetensors_checkpoint(LLAMA, tmp_path / "checkpoint", num_files=3, dtype=dtype)
+
+    logits = built_logits(tmp_path / "checkpoint", tmp_path / "model")
+
+    np.testing.assert_allclose(logits, reference_logits(LLAMA, weights, TOKEN_IDS), atol=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("precision", "tolerance"), [(Precision.INT8_BLOCK, 0.05), (Precision.INT4_BLOCK, 0.6)]
+)
+def test_quantised_logits_stay_near_the_reference(
+    tmp_path: Path, precision: Precision, tolerance: float
+) -> None:
+    weights = write_safetensors_checkpoint(LLAMA, tmp_path / "checkpoint")
+
+    logits = built_logits(tmp_path / "checkpoint", tmp_path / "model", precision)
+
+    expected = reference_logits(LLAMA, weights, TOKEN_IDS)
+    relative_error = np.linalg.norm(logits - expected) / np.linalg.norm(expected)
+    assert 0 < relative_error < tolerance

@@ -1,0 +1,55 @@
+"""KV buffers: both kinds do the same, shown on the CPU."""
+
+import ctypes
+from typing import Any
+
+import numpy as np
+import pytest
+
+from adapters.onnx.kv_buffers import DeviceKVBuffers, HostKVBuffers, KVBuffers, numpy_dtype
+from adapters.onnx.providers import CPU
+
+SHAPE = (3, 2, 5, 4)
+SLOT_SIZE = 2 * 5 * 4
+
+
+@pytest.fixture(params=["host", "device"])
+def buffers(request: pytest.FixtureRequest) -> KVBuffers:
+    if request.param == "host":
+        return HostKVBuffers(4, SHAPE, np.float32)
+    return DeviceKVBuffers(4, SHAPE, np.float32, "cpu", CPU)
+
+
+def slot(buffers: KVBuffers, buffer: int, index: int) -> Any:
+    """The memory at a slot's address."""
+    pointer = ctypes.cast(buffers.address(buffer, index), ctypes.POINTER(ctypes.c_float))
+    return np.ctypeslib.as_array(pointer, (SLOT_SIZE,)).reshape(SHAPE[1:])
+
+
+def test_slots_lie_side_by_side_and_buffers_apart(buffers: KVBuffers) -> None:
+    for buffer in range(4):
+        for index in range(3):
+            slot(buffers, buffer, index)[:] = 10 * buffer + index
+
+    for buffer in range(4):
+        assert buffers.address(buffer, 1) - buffers.address(buffer, 0) == SLOT_SIZE * 4
+        for index in range(3):
+            assert (slot(buffers, buffer, index) == 10 * buffer + index).all()
+
+
+def test_copy_slot_copies_the_tokens_of_every_buffer_and_no_other_slot(buffers: KVBuffers) -> None:
+    for buffer in range(4):
+        for index in range(3):
+            slot(buffers, buffer, index)[:] = 10 * buffer + index
+
+    buffers.copy_slot(2, 0, 3)
+
+    for buffer in range(4):
+        assert (slot(buffers, buffer, 0)[:, :3] == 10 * buffer + 2).all()
+        assert (slot(buffers, buffer, 1) == 10 * buffer + 1).all()
+        assert (slot(buffers, buffer, 2) == 10 * buffer + 2).all()
+
+
+def test_the_dtypes_of_the_cache() -> None:
+    assert numpy_dtype("tensor(float)") == np.float32
+    assert numpy_dtype("tensor(float16)") == np.float16

@@ -1,0 +1,59 @@
+"""Block quantisation and its layout."""
+
+import numpy as np
+import pytest
+
+from adapters.onnx.build.options import BLOCK_SIZE
+from adapters.onnx.build.quantization import BlockQuantized, quantize_blocks
+
+
+def unpacked(values: np.ndarray, bits: int, count: int) -> np.ndarray:
+    """Undo the packing of the last axis."""
+    if bits == 8:
+        return values
+    pairs = np.stack([values & 0xF, values >> 4], axis=-1)
+    return pairs.reshape(*values.shape[:-1], -1)[..., :count]
+
+
+def dequantized(quantized: BlockQuantized, num_in: int) -> np.ndarray:
+    num_blocks = quantized.scales.shape[1]
+    levels = unpacked(quantized.values, quantized.bits, BLOCK_SIZE).astype(np.float64)
+    zero_points = unpacked(quantized.zero_points, quantized.bits, num_blocks)[..., np.newaxis]
+    weights = (levels - zero_points) * quantized.scales[..., np.newaxis]
+    return weights.reshape(len(weights), -1)[:, :num_in]
+
+
+@pytest.mark.parametrize("bits", [8, 4])
+@pytest.mark.parametrize("num_in", [32, 96, 100, 7])
+def test_each_weight_is_within_half_a_step(bits: int, num_in: int) -> None:
+    weight = np.random.default_rng(0).normal(0, 1, (5, num_in)).astype(np.float32)
+
+    quantized = quantize_blocks(weight, bits)
+
+    error = np.abs(dequantized(quantized, num_in) - weight)
+    step = np.repeat(quantized.scales, BLOCK_SIZE, axis=1)[:, :num_in]
+    # rounding the zero point moves the ends of the range by another half step
+    assert (error <= step * 1.001).all()
+    assert np.median(error / step) < 0.3
+
+
+@pytest.mark.parametrize("bits", [8, 4])
+def test_zeros_stay_zero_and_signs_stay(bits: int) -> None:
+    weight = np.zeros((2, 64), np.float32)
+    weight[1, 3], weight[1, 40] = 2.0, -3.0
+
+    restored = dequantized(quantize_blocks(weight, bits), 64)
+
+    assert (restored[weight == 0] == 0).all()
+    assert restored[1, 3] == pytest.approx(2.0, rel=0.01)
+    assert restored[1, 40] == pytest.approx(-3.0, rel=0.01)
+
+
+def test_four_bits_are_packed_lower_half_first() -> None:
+    weight = np.arange(16, dtype=np.float32)[np.newaxis].repeat(2, axis=1)
+
+    quantized = quantize_blocks(weight, 4)
+
+    assert quantized.values.shape == (1, 1, 16)
+    assert quantized.values[0, 0, 0] == 0x00
+    assert quantized.values[0, 0, 1] == 0x11

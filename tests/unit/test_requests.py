@@ -1,0 +1,117 @@
+"""What a caller may send."""
+
+from typing import Any
+
+import pytest
+
+from domain.errors import InvalidRequestError, NotSupportedError
+from domain.requests import InfernetInput, InfernetInputSource, JobLocation, LLMRequest
+from domain.validation import MAX_PROBLEMS, validated
+
+SEED_DATA = {"text": "hello", "key": "123", "messageId": "123456", "history": []}
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [
+        {"source": 1, "data": SEED_DATA},
+        {"source": 1, "data": SEED_DATA, "destination": 1, "requires_proof": False},
+        {"source": 1, "data": SEED_DATA, "destination": None, "requires_proof": None},
+        {"source": 1, "data": SEED_DATA, "type": "job/delegated", "id": "a-field-some-node-adds"},
+        {"source": 1, "data": {}},
+        {"source": 0, "data": "c0ffee"},
+        {"source": 0, "data": "0xC0FFEE"},
+        {"source": 0, "data": "  c0ffee "},
+        {"source": 0, "data": ""},
+        {"source": 0, "data": "0x"},
+        {"source": 0, "data": "c0f"},  # the seed's pattern asks for no even number of digits
+    ],
+)
+def test_payloads_of_the_seed_and_of_later_nodes_are_valid(payload: dict[str, Any]) -> None:
+    assert validated(InfernetInput, payload).source in InfernetInputSource
+
+
+@pytest.mark.parametrize(
+    ("payload", "field"),
+    [
+        ({"data": SEED_DATA}, "source"),
+        ({"source": 1}, "data"),
+        ({"source": 2, "data": SEED_DATA}, "source"),
+        ({"source": "chain", "data": SEED_DATA}, "source"),
+        ({"source": 1, "data": [1]}, "data"),
+        ({"source": 1, "data": 5}, "data"),
+        ({"source": 0, "data": "xyz"}, "data"),
+        ({"source": 0, "data": "c0 ff"}, "data"),
+        ({"source": 0, "data": "ff\n\nff"}, "data"),
+        ({"source": 1, "data": SEED_DATA, "destination": 7}, "destination"),
+        ({"source": 1, "data": SEED_DATA, "requires_proof": "perhaps"}, "requires_proof"),
+    ],
+)
+def test_a_wrong_payload_is_refused_with_the_path_of_its_field(payload: dict[str, Any], field: str) -> None:
+    with pytest.raises(InvalidRequestError) as caught:
+        validated(InfernetInput, payload)
+
+    assert [problem.field for problem in caught.value.problems] == [field]
+
+
+@pytest.mark.parametrize(
+    ("payload", "error", "words"),
+    [
+        ({"source": 0, "data": "00"}, NotSupportedError, "supported: source 1"),
+        ({"source": 1, "data": {}, "destination": 0}, NotSupportedError, "on-chain"),
+        ({"source": 1, "data": {}, "destination": 2}, InvalidRequestError, "destination"),
+        ({"source": 1, "data": {}, "requires_proof": True}, InvalidRequestError, "no circuit"),
+        ({"source": 1, "data": "00"}, InvalidRequestError, "must be an object"),
+    ],
+)
+def test_offchain_data_says_what_is_not_offered(
+    payload: dict[str, Any], error: type[Exception], words: str
+) -> None:
+    with pytest.raises(error, match=words):
+        InfernetInput.model_validate(payload).offchain_data()
+
+
+def test_offchain_data_is_the_object_of_the_payload() -> None:
+    payload = InfernetInput(
+        source=InfernetInputSource.OFFCHAIN, data=SEED_DATA, destination=JobLocation.OFFCHAIN
+    )
+
+    assert payload.offchain_data() == SEED_DATA
+
+
+@pytest.mark.parametrize(
+    ("change", "path"),
+    [
+        ({"text": None}, "data.text"),
+        ({"messageId": 5}, "data.messageId"),
+        ({"history": [{"bot": 1}]}, "data.history.0.bot"),
+        ({"history": ["hello"]}, "data.history.0"),
+        ({"history": None}, "data.history"),
+        ({"parameters": {"temperature": -1}}, "data.parameters.temperature"),
+        ({"parameters": {"max_tokens": 0}}, "data.parameters.max_tokens"),
+        ({"parameters": {"max_token": 5}}, "data.parameters.max_token"),
+        ({"parameters": {"stop": [""]}}, "data.parameters.stop.0"),
+        ({"parameters": {"top_p": 0}}, "data.parameters.top_p"),
+    ],
+)
+def test_each_wrong_field_of_an_llm_request_is_named(change: dict[str, Any], path: str) -> None:
+    with pytest.raises(InvalidRequestError) as caught:
+        validated(LLMRequest, SEED_DATA | change, under="data")
+
+    assert caught.value.problems[0].field == path
+
+
+def test_history_may_hold_nulls_and_several_speakers_a_turn() -> None:
+    history = [{"bot": "hi", "player": "hello"}, None, {"player": "buy?"}]
+
+    assert validated(LLMRequest, SEED_DATA | {"history": history}).history == history
+
+
+def test_the_problems_of_one_request_are_bounded_and_hold_no_value() -> None:
+    history = [f"secret-{i}" for i in range(100)]
+
+    with pytest.raises(InvalidRequestError) as caught:
+        validated(LLMRequest, SEED_DATA | {"history": history}, under="data")
+
+    assert len(caught.value.problems) == MAX_PROBLEMS
+    assert "secret" not in str(caught.value)
