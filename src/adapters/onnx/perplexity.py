@@ -21,6 +21,7 @@ from adapters.onnx.tokenizer import Tokenizer
 
 TEXTS_FOLDER = Path(__file__).parent / "evaluation_texts"
 MAX_TOKENS = 1500
+"""Of each text, where the model's context holds as many."""
 CHUNK_TOKENS = 250
 
 
@@ -79,16 +80,18 @@ def compare(folder: Path, reference: Path, num_threads: int = 0) -> list[Perplex
 
 def _readings(folder: Path, num_threads: int) -> Iterator[tuple[str, Ints, Floats, Ints]]:
     """Yield each text's name, tokens, log probabilities and most likely tokens (both one shorter)."""
+    model = read_model_folder(folder)
     tokenizer = Tokenizer(folder)
+    max_tokens = min(MAX_TOKENS, model.context_length)
     session = OnnxSession(
-        read_model_folder(folder),
+        model,
         ProviderChoice.AUTO,
         num_threads=num_threads,
         num_slots=1,
-        max_length=MAX_TOKENS,
+        max_length=max_tokens,
     )
     for file in sorted(TEXTS_FOLDER.glob("*.txt")):
-        token_ids = np.array(tokenizer.encode(file.read_text(encoding="utf-8"))[:MAX_TOKENS], np.int64)
+        token_ids = np.array(tokenizer.encode(file.read_text(encoding="utf-8"))[:max_tokens], np.int64)
         scores, best = [], []
         for start in range(0, len(token_ids) - 1, CHUNK_TOKENS):
             fed = token_ids[start : min(start + CHUNK_TOKENS, len(token_ids) - 1)]
