@@ -6,12 +6,12 @@ The library keeps what it fetched and resumes what broke off; a model fetched be
 from pathlib import Path
 from typing import Protocol
 
-from huggingface_hub import HfApi, snapshot_download
+from huggingface_hub import HfApi, scan_cache_dir
 from huggingface_hub.errors import (
+    CacheNotFound,
     GatedRepoError,
     HfHubHTTPError,
     HFValidationError,
-    LocalEntryNotFoundError,
     RepositoryNotFoundError,
 )
 
@@ -82,10 +82,16 @@ def split_name(name: str) -> tuple[str, str | None]:
 
 
 def _kept_snapshot(repository: str, cache_dir: Path) -> Path | None:
+    """Return the folder of what was fetched before; it holds what was chosen, not the whole repository."""
     try:
-        return Path(snapshot_download(repository, cache_dir=cache_dir, local_files_only=True))
-    except (LocalEntryNotFoundError, HFValidationError, OSError):
+        repositories = scan_cache_dir(cache_dir).repos
+    except (CacheNotFound, ValueError):
         return None
+    for kept in repositories:
+        for revision in kept.revisions if kept.repo_id == repository else ():
+            if "main" in revision.refs:
+                return revision.snapshot_path
+    return None
 
 
 def _is_refusal(error: Exception) -> bool:
