@@ -1,0 +1,11 @@
+"""The environment of a service under test: nothing of the developer's own settings."""
+
+import os
+
+OURS = ("LLM_", "FLASK_LLM_", "HUGGING_FACE_", "HF_")
+
+
+def service_environment(settings: dict[str, str]) -> dict[str, str]:
+    """Return this process's environment with only the given settings of the service."""
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith(OURS)}
+    return {**inherited, "LLM_LOG_FORMAT": "json", "PYTHONUNBUFFERED": "1", **settings}
