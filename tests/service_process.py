@@ -30,6 +30,7 @@ class ServiceProcess:
         self.process = process
         self.lines: list[str] = []
         self._has_line = threading.Condition()
+        self._ended = False
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
         self.url = ""
@@ -57,18 +58,25 @@ class ServiceProcess:
         assert found, self.log
         return self.log_lines(event)
 
+    def wait_for_address(self) -> str:
+        """Wait until it listens; returns its URL, which ``url`` holds from then on."""
+        with self._has_line:
+            found = self._has_line.wait_for(
+                lambda: self._ended or _RUNNING_ON.search(self.log), START_TIMEOUT_S
+            )
+        address = _RUNNING_ON.search(self.log)
+        assert found, self.log
+        assert address, self.log
+        self.url = f"http://127.0.0.1:{address[2]}"
+        return self.url
+
     def wait_until_ready(self) -> None:
-        """Wait for the address in the log, then for ``/health/ready``."""
+        """Wait until ``/health/ready`` says so."""
+        address = self.wait_for_address()
         deadline_s = time.monotonic() + START_TIMEOUT_S
-        while time.monotonic() < deadline_s:
-            assert self.process.poll() is None, self.log
-            found = _RUNNING_ON.search(self.log)
-            if found:
-                self.url = f"http://127.0.0.1:{found[2]}"
-                if httpx2.get(f"{self.url}/health/ready", timeout=10).status_code == 200:
-                    return
+        while httpx2.get(f"{address}/health/ready", timeout=10).status_code != 200:
+            assert time.monotonic() < deadline_s, self.log
             time.sleep(0.05)
-        raise AssertionError(f"not ready in {START_TIMEOUT_S} s:\n{self.log}")
 
     def post(self, data: dict[str, Any], path: str = "/service_output", **options: Any) -> httpx2.Response:
         """Send an off-chain request."""
@@ -88,6 +96,9 @@ class ServiceProcess:
             with self._has_line:
                 self.lines.append(line.rstrip("\n"))
                 self._has_line.notify_all()
+        with self._has_line:
+            self._ended = True
+            self._has_line.notify_all()
 
 
 @contextmanager
