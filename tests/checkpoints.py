@@ -145,7 +145,8 @@ def write_safetensors_checkpoint(
     names = sorted(weights)
     for index in range(num_files):
         chosen = {name: weights[name] for name in names[index::num_files]}
-        save_file(chosen, folder / f"model-{index + 1:05}-of-{num_files:05}.safetensors")
+        name = "model" if num_files == 1 else f"model-{index + 1:05}-of-{num_files:05}"
+        save_file(chosen, folder / f"{name}.safetensors", {"format": "pt"})
     (folder / "config.json").write_text(json.dumps(hugging_face_config(model)))
     tokenizer().save(str(folder / "tokenizer.json"))
     (folder / "tokenizer_config.json").write_text(

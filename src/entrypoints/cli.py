@@ -50,11 +50,17 @@ def _serve(hypercorn_arguments: list[str]) -> int:
     settings = read_settings()
     for workflow in (settings.default_workflow, *settings.workflows.values()):
         find_workflow_class(workflow.class_path)
+    # once, before several workers ask for it
     if settings.backend is Backend.ONNXRUNTIME:
         from adapters.onnx.build import TqdmReporter
         from entrypoints.model_source import prepare_model
 
-        prepare_model(settings, TqdmReporter())  # once, before several workers ask for it
+        prepare_model(settings, TqdmReporter())
+    elif settings.backend is Backend.OPTIMUM:
+        from adapters.onnx.build import TqdmReporter
+        from entrypoints.model_export import prepare_export
+
+        prepare_export(settings, TqdmReporter())
     return launch(hypercorn_arguments)
 
 
@@ -71,9 +77,10 @@ def _model(options: argparse.Namespace) -> int:
             build_model_folder(options.source, options.out, build_options, TqdmReporter())
             print(options.out)
         case "export":
+            from adapters.onnx.build import TqdmReporter
             from entrypoints.model_export import export
 
-            export(options.source, options.out, read_settings())
+            export(options.source, options.out, read_settings(), TqdmReporter())
             print(options.out)
         case "perplexity":
             from entrypoints.model_perplexity import print_perplexity

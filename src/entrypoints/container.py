@@ -123,19 +123,16 @@ def _onnx_generator(settings: Settings) -> TextGenerator:
 
 
 def _optimum_generator(settings: Settings) -> TextGenerator:
-    try:
-        from adapters.optimum import OptimumTextGenerator
-    except ImportError as error:
-        raise ConfigurationError(
-            f"LLM_BACKEND=optimum needs the extra 'optimum' (pip install 'llm-inference-service[optimum]'): "
-            f"{error}",
-        ) from error
+    from adapters.onnx.build import SilentReporter
     from adapters.onnx.providers import CPU, CUDA
+    from entrypoints.model_export import prepare_export
 
-    token = settings.hugging_face_hub_token
+    model = prepare_export(settings, SilentReporter())
+    from adapters.optimum import OptimumTextGenerator  # after the message about what is not installed
+
     return OptimumTextGenerator(
-        settings.model,
-        token=token.get_secret_value() if token else None,
+        model.folder,
+        model.model_id,
         provider=CUDA if settings.onnx_provider == "cuda" else CPU,
         max_waiting=settings.max_concurrent_requests,
     )

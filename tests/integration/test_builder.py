@@ -204,7 +204,7 @@ def _truncate(name: str, size: int) -> Damage:
     return truncate
 
 
-WEIGHTS = "model-00001-of-00001.safetensors"
+WEIGHTS = "model.safetensors"
 
 
 @pytest.mark.parametrize(

@@ -4,8 +4,8 @@ import shutil
 from pathlib import Path
 from typing import Protocol
 
-from optimum.onnxruntime import ORTModelForCausalLM
-from transformers import AutoTokenizer
+from filelock import FileLock
+from optimum.exporters.onnx import main_export
 
 from domain.errors import ConfigurationError
 
@@ -29,30 +29,37 @@ class ExportReporter(Protocol):
 def export_model(source: str, destination: Path, *, token: str | None, report: ExportReporter) -> None:
     """Export a checkpoint, with its tokenizer, into a folder that ``OptimumTextGenerator`` opens.
 
-    The folder appears when it is complete; one that is there is left alone.
+    The folder appears when it is complete; one that is there is left alone. A second process that exports
+    to the same place waits for the first.
 
     Args:
         source: a Hub name, or a folder with a checkpoint.
-        destination: the folder to make.
+        destination: the folder to make; its parents are made too.
         token: for private and gated repositories.
         report: shown the progress.
 
     Raises:
         ConfigurationError: the checkpoint cannot be had, or optimum cannot export its architecture.
     """
+    destination.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(destination.with_name(destination.name + ".lock")):
+        if not is_exported(destination):
+            _export(source, destination, token, report)
+
+
+def is_exported(folder: Path) -> bool:
+    """Tell whether a folder holds an exported model."""
+    return (folder / "config.json").is_file() and any(folder.glob("*.onnx"))
+
+
+def _export(source: str, destination: Path, token: str | None, report: ExportReporter) -> None:
     if destination.exists():
-        raise ConfigurationError(f"{destination} exists already: choose another place")
+        raise ConfigurationError(f"{destination} exists and is no exported model: choose another place")
     partial = destination.with_name(destination.name + ".partial")
     shutil.rmtree(partial, ignore_errors=True)
-    report.start(f"exporting {Path(source).name}", 3)
+    report.start(f"exporting {Path(source).name} with optimum", 1)
     try:
-        tokenizer = AutoTokenizer.from_pretrained(source, token=token)
-        report.advance()
-        model = ORTModelForCausalLM.from_pretrained(source, export=True, use_io_binding=False, token=token)
-        report.advance()
-        partial.mkdir(parents=True)
-        model.save_pretrained(partial)
-        tokenizer.save_pretrained(partial)
+        main_export(source, partial, task="text-generation-with-past", token=token, do_validation=False)
         partial.rename(destination)
         report.advance()
     except (OSError, ValueError, KeyError, RuntimeError, NotImplementedError) as error:

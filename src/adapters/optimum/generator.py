@@ -9,6 +9,7 @@ import threading
 from collections.abc import AsyncGenerator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -49,11 +50,11 @@ Event = TokenChunk | ServiceError
 
 
 class OptimumTextGenerator:
-    """A checkpoint run by optimum.
+    """An exported model run by optimum.
 
     Args:
-        model: a folder made by ``export_model``, or a checkpoint (folder or Hub name), exported when opened.
-        token: for private and gated repositories.
+        folder: made by ``export_model``.
+        model_id: what to call it.
         provider: an execution provider of ONNX Runtime.
         max_waiting: calls that may wait for the one under way.
     """
@@ -62,20 +63,19 @@ class OptimumTextGenerator:
 
     def __init__(
         self,
-        model: str,
+        folder: Path,
+        model_id: str,
         *,
-        token: str | None = None,
         provider: str = "CPUExecutionProvider",
         max_waiting: int = 256,
     ) -> None:
-        self._name = model
-        self._token = token
+        self._folder = folder
         self._provider = provider
         self._max_waiting = max_waiting
         self._num_calls = 0
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="optimum")
         self._loaded: tuple[Any, Any, int] | None = None
-        self._description = ModelDescription(model)
+        self._description = ModelDescription(model_id)
 
     @property
     def model(self) -> ModelDescription:
@@ -139,17 +139,19 @@ class OptimumTextGenerator:
 
     def _load(self) -> tuple[Any, Any, int]:
         try:
-            tokenizer = AutoTokenizer.from_pretrained(self._name, token=self._token)
+            tokenizer = AutoTokenizer.from_pretrained(self._folder)
             model = ORTModelForCausalLM.from_pretrained(
-                self._name, token=self._token, provider=self._provider, use_io_binding=False
+                self._folder, provider=self._provider, use_io_binding=False
             )
         except (OSError, ValueError, KeyError, RuntimeError, NotImplementedError) as error:
             first_line = (str(error).strip() or type(error).__name__).splitlines()[0]
-            raise ConfigurationError(f"optimum cannot load {self._name}: {first_line}") from error
+            raise ConfigurationError(f"optimum cannot load {self._folder}: {first_line}") from error
         context_length = int(
             getattr(model.config, "max_position_embeddings", 0) or tokenizer.model_max_length
         )
-        self._description = ModelDescription(self._name, context_length, str(model.providers[0]))
+        self._description = ModelDescription(
+            self._description.model_id, context_length, str(model.providers[0])
+        )
         return model, tokenizer, context_length
 
     def _prompt_ids(self, messages: Sequence[ChatMessage]) -> list[int]:
