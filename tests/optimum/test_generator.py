@@ -7,11 +7,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from adapters.onnx.backend import OnnxOptions, OnnxTextGenerator
 from adapters.onnx.build import SilentReporter
 from adapters.optimum import OptimumTextGenerator, export_model
+from adapters.optimum.generator import Event, _EmittingStreamer
 from domain.errors import ConfigurationError, OverloadedError
+from domain.generation import TokenChunk
 from domain.messages import ChatMessage
 from domain.ports import TextGenerator
 from domain.workflow import collect
@@ -51,6 +54,20 @@ class TestOptimum(TextGeneratorContract):
     @pytest.fixture
     def generator(self, optimum: OptimumTextGenerator) -> TextGenerator:
         return optimum
+
+    async def test_text_comes_in_pieces(self, generator: TextGenerator) -> None:
+        # a piece ends with a word, and a random model says none: so the words are fed to its streamer
+        assert isinstance(generator, OptimumTextGenerator)
+        _, tokenizer, _ = generator._ready()
+        pieces: list[Event] = []
+        streamer = _EmittingStreamer(tokenizer, ["not"], pieces.append)
+        streamer.put(torch.tensor([[1, 2, 3]]))
+        for token_id in tokenizer("to be or not to be", add_special_tokens=False)["input_ids"]:
+            streamer.put(torch.tensor([token_id]))
+        streamer.end()
+
+        assert pieces == [TokenChunk("to "), TokenChunk("be "), TokenChunk("or ")]
+        assert streamer.has_stopped
 
 
 async def test_it_answers_as_the_engine_does(optimum: OptimumTextGenerator, tiny_folder: Path) -> None:
