@@ -107,7 +107,7 @@ def service(
     command: Sequence[str] = SERVE,
     cwd: Path | None = None,
     bind: str = "127.0.0.1:0",
-    **settings: str,
+    **settings: Any,
 ) -> Iterator[ServiceProcess]:
     """Start the service with settings in its environment, wait until it is ready, stop it afterwards."""
     with started(*arguments, f"--bind={bind}", command=command, cwd=cwd, **settings) as running:
@@ -117,7 +117,7 @@ def service(
 
 @contextmanager
 def started(
-    *arguments: str, command: Sequence[str] = SERVE, cwd: Path | None = None, **settings: str
+    *arguments: str, command: Sequence[str] = SERVE, cwd: Path | None = None, **settings: Any
 ) -> Iterator[ServiceProcess]:
     """Start the service and do not wait."""
     process = subprocess.Popen(

@@ -16,7 +16,7 @@ An ``InvalidRequestError`` raised by a hook is the caller's 400; any other error
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, Coroutine
+from collections.abc import AsyncGenerator, Callable, Coroutine
 from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any, ClassVar, TypeVar
@@ -32,6 +32,11 @@ from domain.ports import LabelScorer, TextGenerator
 from domain.requests import LLMRequest
 
 ResultT = TypeVar("ResultT")
+
+
+def hook(method: Callable[..., Any]) -> Callable[..., Any]:
+    """Mark a method that may be overridden as a plain or an ``async`` one; type checkers accept both."""
+    return method
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,12 +76,15 @@ class LLMInferenceWorkflow:
         """The service's ports, from ``setup`` on."""
         return self._ports
 
+    @hook
     def setup(self) -> Any:
         """Get ready: load files, warm up. Raise to stop start-up."""
 
+    @hook
     def close(self) -> Any:
         """Release what ``setup`` took."""
 
+    @hook
     async def preprocess(self, request: Any) -> Any:
         """Turn a request (an instance of ``request_type``) into what ``generate`` takes.
 
@@ -91,10 +99,12 @@ class LLMInferenceWorkflow:
             conversation_of(request), self.ports.default_parameters.overridden_by(request.parameters)
         )
 
+    @hook
     async def generate(self, prompt: Any) -> Any:
         """Run the model on what ``preprocess`` returned. The default completes a ``Prompt``."""
         return await self.complete(prompt)
 
+    @hook
     async def postprocess(self, generation: Any, request: Any) -> Any:  # noqa: ARG002 - for overrides
         """Turn what ``generate`` returned into the reply: a string, or a dict that JSON can hold."""
         return generation.text

@@ -70,7 +70,7 @@ keys = st.sampled_from(
 @st.composite
 def nearly_valid(draw: st.DrawFn) -> Any:
     """A valid body with a field changed or taken away, outside or inside of ``data``."""
-    body = draw(valid)
+    body: dict[str, Any] = draw(valid)
     part = draw(st.sampled_from([body, body["data"]]))
     key = draw(keys)
     if draw(st.booleans()):

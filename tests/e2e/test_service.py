@@ -29,7 +29,7 @@ CLASSIFICATION = (
 
 
 @pytest.fixture(scope="module")
-def settings(smollm2_folder: Path) -> dict[str, str]:
+def settings(smollm2_folder: Path) -> dict[str, Any]:
     return {
         "LLM_MODEL": str(smollm2_folder),
         "LLM_WORKFLOWS": CLASSIFICATION,
@@ -38,7 +38,7 @@ def settings(smollm2_folder: Path) -> dict[str, str]:
 
 
 @pytest.fixture(scope="module")
-def two_workers(settings: dict[str, str]) -> Iterator[ServiceProcess]:
+def two_workers(settings: dict[str, Any]) -> Iterator[ServiceProcess]:
     with service("--workers=2", bind="0.0.0.0:0", **settings) as running:
         yield running
 
@@ -126,7 +126,7 @@ def hanging_request(running: ServiceProcess) -> socket.socket:
     return connection
 
 
-def test_the_work_for_a_client_that_hangs_up_ends(settings: dict[str, str]) -> None:
+def test_the_work_for_a_client_that_hangs_up_ends(settings: dict[str, Any]) -> None:
     with service("--workers=1", **settings | {"LLM_MAX_RUNNING_SEQUENCES": "1"}) as running:
         before = running.post(DATA).json()
         with hanging_request(running):
@@ -140,7 +140,7 @@ def test_the_work_for_a_client_that_hangs_up_ends(settings: dict[str, str]) -> N
         assert time.monotonic() - started_s < 5  # the one slot is free
 
 
-def test_sigterm_lets_the_answer_under_way_end_and_refuses_new_ones(settings: dict[str, str]) -> None:
+def test_sigterm_lets_the_answer_under_way_end_and_refuses_new_ones(settings: dict[str, Any]) -> None:
     with service("--workers=1", **settings) as running:
         medium = LONG | {"parameters": {"max_tokens": 150}}
         url = f"{running.url}/service_output"
@@ -163,7 +163,7 @@ def test_sigterm_lets_the_answer_under_way_end_and_refuses_new_ones(settings: di
         assert running.process.wait(20) == 0
 
 
-def test_killed_in_the_middle_it_starts_again_as_before(settings: dict[str, str]) -> None:
+def test_killed_in_the_middle_it_starts_again_as_before(settings: dict[str, Any]) -> None:
     with service("--workers=1", **settings) as running:
         before = running.post(DATA).json()
         hanging_request(running).close()
@@ -173,7 +173,7 @@ def test_killed_in_the_middle_it_starts_again_as_before(settings: dict[str, str]
         assert running.post(DATA).json() == before
 
 
-def test_a_worker_that_dies_ends_the_service_with_a_status_that_says_so(settings: dict[str, str]) -> None:
+def test_a_worker_that_dies_ends_the_service_with_a_status_that_says_so(settings: dict[str, Any]) -> None:
     with service("--workers=1", **settings | {"LLM_BACKEND": "scripted"}) as running:
         os.kill(running.worker_pids[0], signal.SIGKILL)
 

@@ -44,7 +44,7 @@ def send_stream(handler: BaseHTTPRequestHandler, body: bytes, claimed_size: int 
 
 async def answered_by(answer: Answer, **options: Any) -> Generation:
     with scripted_server(answer) as url:
-        settings = {"model": "m", "api_key": SECRET, "max_retries": 0} | options
+        settings: dict[str, Any] = {"model": "m", "api_key": SECRET, "max_retries": 0} | options
         generator = OpenAITextGenerator(f"{url}/v1", **settings)
         await generator.open()
         try:

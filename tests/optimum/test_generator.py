@@ -4,6 +4,7 @@ import asyncio
 import threading
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -138,7 +139,11 @@ def test_the_command_exports_once_and_leaves_another_folder_alone(checkpoint: Pa
 
 
 def test_the_service_exports_a_checkpoint_once_and_serves_it(checkpoint: Path, tmp_path: Path) -> None:
-    settings = {"LLM_BACKEND": "optimum", "LLM_MODEL": str(checkpoint), "LLM_CACHE_DIR": str(tmp_path)}
+    settings: dict[str, Any] = {
+        "LLM_BACKEND": "optimum",
+        "LLM_MODEL": str(checkpoint),
+        "LLM_CACHE_DIR": str(tmp_path),
+    }
     data = {"key": "1", "messageId": "2", "text": "hello", "history": [], "parameters": {"max_tokens": 5}}
     answers = []
     for _ in range(2):

@@ -12,7 +12,7 @@ def unpacked(values: np.ndarray, bits: int, count: int) -> np.ndarray:
     if bits == 8:
         return values
     pairs = np.stack([values & 0xF, values >> 4], axis=-1)
-    return pairs.reshape(*values.shape[:-1], -1)[..., :count]
+    return np.asarray(pairs.reshape(*values.shape[:-1], -1)[..., :count])
 
 
 def dequantized(quantized: BlockQuantized, num_in: int) -> np.ndarray:
@@ -20,7 +20,7 @@ def dequantized(quantized: BlockQuantized, num_in: int) -> np.ndarray:
     levels = unpacked(quantized.values, quantized.bits, BLOCK_SIZE).astype(np.float64)
     zero_points = unpacked(quantized.zero_points, quantized.bits, num_blocks)[..., np.newaxis]
     weights = (levels - zero_points) * quantized.scales[..., np.newaxis]
-    return weights.reshape(len(weights), -1)[:, :num_in]
+    return np.asarray(weights.reshape(len(weights), -1)[:, :num_in])
 
 
 @pytest.mark.parametrize("bits", [8, 4])

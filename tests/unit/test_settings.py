@@ -88,7 +88,7 @@ def test_several_workflows_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
         ("FLASK_LLM_WORKFLOW_KW_ARGS", "__import__('os').getcwd()"),
         ("LLM_WORKFLOWS", '{"a/b": "m.C"}'),
         ("LLM_WORKFLOWS", '{"a": {"args": []}}'),
-        ("LLM_DEFAULT_PARAMETERS", '{"temprature": 1}'),
+        ("LLM_DEFAULT_PARAMETERS", '{"max_token": 1}'),
         ("LLM_MAX_CONTEXT_TOKENS", "-51"),
         ("LLM_REQUEST_TIMEOUT_S", "soon"),
         ("LLM_MODEL_PRECISION", "int3"),

@@ -1,0 +1,16 @@
+#!/usr/bin/env bash
+# make bench: decode speed beside onnxruntime-genai on the same folder, and the time to be ready.
+# genai brings plain onnxruntime, which must not share an environment with onnxruntime-gpu.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+if [ ! -f .venv-genai/stamp ]; then
+  echo "==> creating .venv-genai for onnxruntime-genai"
+  "${PYTHON:-python3}" -m venv .venv-genai
+  .venv-genai/bin/pip --disable-pip-version-check install --quiet --require-hashes --no-deps -r requirements/genai.txt
+  touch .venv-genai/stamp
+fi
+
+export PYTHONPATH=.
+.venv/bin/python -m bench.decode --genai-python .venv-genai/bin/python "$@"
+.venv/bin/python -m bench.start
