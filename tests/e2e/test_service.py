@@ -173,6 +173,18 @@ def test_killed_in_the_middle_it_starts_again_as_before(settings: dict[str, Any]
         assert running.post(DATA).json() == before
 
 
+def test_the_workers_of_a_launcher_that_is_killed_end_too() -> None:
+    with service("--workers=2", LLM_BACKEND="scripted") as running:
+        worker_pids = running.worker_pids
+        running.process.kill()
+        deadline_s = time.monotonic() + 10
+        while any(Path(f"/proc/{pid}").exists() for pid in worker_pids):
+            assert time.monotonic() < deadline_s
+            time.sleep(0.05)
+        with pytest.raises(httpx2.ConnectError):
+            httpx2.get(running.url)
+
+
 def test_a_worker_that_dies_ends_the_service_with_a_status_that_says_so(settings: dict[str, Any]) -> None:
     with service("--workers=1", **settings | {"LLM_BACKEND": "scripted"}) as running:
         os.kill(running.worker_pids[0], signal.SIGKILL)

@@ -218,7 +218,7 @@ WEIGHTS = "model.safetensors"
         (_edit_config(rope_scaling={"rope_type": "yarn", "factor": 2}), "yarn"),
         (_truncate("config.json", 30), "config.json"),
         (_truncate(WEIGHTS, 4), "not a whole safetensors file"),
-        (_truncate(WEIGHTS, 5000), "cut off"),
+        (_truncate(WEIGHTS, 5000), "not a whole safetensors file"),
         (lambda folder: (folder / WEIGHTS).unlink(), "no *.safetensors"),
         (lambda folder: (folder / "tokenizer.json").unlink(), "tokenizer.json"),
         (lambda folder: (folder / WEIGHTS).write_bytes(b"\xff" * 100), "not a whole safetensors file"),

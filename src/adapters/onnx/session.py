@@ -15,7 +15,7 @@ import onnxruntime as ort
 
 from adapters.onnx.kv_buffers import DeviceKVBuffers, HostKVBuffers, KVBuffers, numpy_dtype
 from adapters.onnx.model_folder import ModelFolder
-from adapters.onnx.providers import CPU, ProviderChoice, provider_in_use, providers_to_try
+from adapters.onnx.providers import CPU, CUDA, ProviderChoice, provider_in_use, providers_to_try
 from domain.errors import BackendError, ConfigurationError
 
 TokenIds = npt.NDArray[np.int64]
@@ -151,6 +151,8 @@ def _load(folder: ModelFolder, choice: ProviderChoice, num_threads: int) -> Any:
     options.inter_op_num_threads = 1
     options.log_severity_level = 3
     providers = providers_to_try(choice, ort.get_available_providers(), has_cuda_device=has_cuda_device())
+    if CUDA in providers:
+        ort.preload_dlls()  # CUDA and cuDNN from NVIDIA's wheels, where they are installed
     try:
         return ort.InferenceSession(str(folder.model_file), options, providers=list(providers))
     except Exception as error:  # its exceptions have no common base but this
