@@ -1,0 +1,15 @@
+"""Builds model folders of ONNX Runtime GenAI's format from GGUF files and safetensors folders, without torch."""
+
+from adapters.onnx.build.builder import build_model_folder, is_model_folder
+from adapters.onnx.build.options import BuildOptions, Precision
+from adapters.onnx.build.report import BuildReporter, SilentReporter, TqdmReporter
+
+__all__ = [
+    "BuildOptions",
+    "BuildReporter",
+    "Precision",
+    "SilentReporter",
+    "TqdmReporter",
+    "build_model_folder",
+    "is_model_folder",
+]

@@ -1,0 +1,132 @@
+"""Writes an ONNX graph node by node, and its weights straight to the external data file.
+
+Weights go to disk as they come, so that a build never holds more than a layer in memory.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+from onnx import TensorProto, helper
+
+from adapters.onnx.build.architecture import Floats
+from adapters.onnx.build.options import BLOCK_SIZE, Precision
+from adapters.onnx.build.quantization import quantize_blocks
+
+MICROSOFT = "com.microsoft"
+OPSET = 21
+IR_VERSION = 10
+ALIGNMENT_BYTES = 4096
+"""Of each weight in the data file, so that it can be mapped into memory."""
+ACCURACY_LEVEL = 4
+"""``MatMulNBits`` quantises its activations to int8 too: the fast kernels on a CPU."""
+_BITS = {Precision.INT8_BLOCK: 8, Precision.INT4_BLOCK: 4}
+
+
+class GraphWriter:
+    """An ONNX model in the making.
+
+    Args:
+        data_file: opened for writing; becomes the model's external data.
+        data_name: its name, as the model refers to it.
+    """
+
+    def __init__(self, data_file: BinaryIO, data_name: str) -> None:
+        self._data_file = data_file
+        self._data_name = data_name
+        self._nodes: list[onnx.NodeProto] = []
+        self._weights: list[onnx.TensorProto] = []
+
+    def node(
+        self, operator: str, inputs: Sequence[str], outputs: Sequence[str], *, domain: str = "", **attributes: Any
+    ) -> str:
+        """Add a node, named after its first output; returns that output."""
+        self._nodes.append(
+            helper.make_node(operator, inputs, outputs, name=outputs[0], domain=domain, **attributes)
+        )
+        return outputs[0]
+
+    def constant(self, name: str, value: npt.NDArray[Any]) -> str:
+        """Add a small tensor inside the model file."""
+        self._weights.append(onnx.numpy_helper.from_array(value, name))
+        return name
+
+    def weight(self, name: str, value: npt.NDArray[Any]) -> str:
+        """Append a tensor to the data file; returns its name."""
+        self._data_file.write(b"\0" * (-self._data_file.tell() % ALIGNMENT_BYTES))
+        tensor = TensorProto(name=name, data_type=helper.np_dtype_to_tensor_dtype(value.dtype), dims=value.shape)
+        tensor.data_location = TensorProto.EXTERNAL
+        data = np.ascontiguousarray(value)
+        for key, entry in (
+            ("location", self._data_name),
+            ("offset", self._data_file.tell()),
+            ("length", data.nbytes),
+        ):
+            tensor.external_data.add(key=key, value=str(entry))
+        data.tofile(self._data_file)
+        self._weights.append(tensor)
+        return name
+
+    def matmul(self, name: str, source: str, weight: Floats, precision: Precision) -> str:
+        """Add ``source @ weight.T`` for ``weight: float32[out, in]``; returns the output's name."""
+        if precision is Precision.FP32:
+            return self.node("MatMul", [source, self.weight(f"{name}.weight", weight.T)], [f"{name}.output"])
+        return self.node(
+            "MatMulNBits",
+            [source, *self._quantized_weights(name, weight, _BITS[precision])],
+            [f"{name}.output"],
+            domain=MICROSOFT,
+            N=weight.shape[0],
+            K=weight.shape[1],
+            bits=_BITS[precision],
+            block_size=BLOCK_SIZE,
+            accuracy_level=ACCURACY_LEVEL,
+        )
+
+    def gather(self, name: str, indices: str, weight: Floats, precision: Precision) -> str:
+        """Add the look-up of rows of ``weight: float32[rows, columns]``; returns the output's name."""
+        if precision is Precision.FP32:
+            return self.node("Gather", [self.weight(f"{name}.weight", weight), indices], [f"{name}.output"])
+        quantized = quantize_blocks(weight, _BITS[precision])
+        rows = len(weight)
+        return self.node(
+            "GatherBlockQuantized",
+            [
+                self.weight(f"{name}.values", quantized.values.reshape(rows, -1)),
+                indices,
+                self.weight(f"{name}.scales", quantized.scales),
+                self.weight(f"{name}.zero_points", quantized.zero_points),
+            ],
+            [f"{name}.output"],
+            domain=MICROSOFT,
+            bits=_BITS[precision],
+            block_size=BLOCK_SIZE,
+            gather_axis=0,
+            quantize_axis=1,
+        )
+
+    def save(
+        self,
+        model_file: Path,
+        name: str,
+        inputs: Sequence[onnx.ValueInfoProto],
+        outputs: Sequence[onnx.ValueInfoProto],
+    ) -> None:
+        """Write the model file."""
+        graph = helper.make_graph(self._nodes, name, inputs, outputs, self._weights)
+        opsets = [helper.make_opsetid("", OPSET), helper.make_opsetid(MICROSOFT, 1)]
+        model = helper.make_model(
+            graph, opset_imports=opsets, ir_version=IR_VERSION, producer_name="llm-inference-service"
+        )
+        model_file.write_bytes(model.SerializeToString())
+
+    def _quantized_weights(self, name: str, weight: Floats, bits: int) -> list[str]:
+        quantized = quantize_blocks(weight, bits)
+        return [
+            self.weight(f"{name}.values", quantized.values),
+            self.weight(f"{name}.scales", quantized.scales.reshape(-1)),
+            self.weight(f"{name}.zero_points", quantized.zero_points.reshape(-1)),
+        ]

@@ -1,0 +1,31 @@
+"""What can be chosen when a model folder is built."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+BLOCK_SIZE = 32
+"""Weights that share a scale and a zero point."""
+
+
+class Precision(StrEnum):
+    """How a weight matrix is stored."""
+
+    FP32 = "fp32"
+    INT8_BLOCK = "int8_block"
+    """8 bits, a scale and a zero point for each block of 32 inputs."""
+    INT4_BLOCK = "int4_block"
+    """4 bits likewise, rounded to nearest: small models lose much of their quality."""
+
+
+@dataclass(frozen=True, slots=True)
+class BuildOptions:
+    """How to store the weights."""
+
+    precision: Precision = Precision.INT8_BLOCK
+    head_precision: Precision | None = None
+    """Of the output layer; None: as ``precision``."""
+    embedding_precision: Precision = Precision.FP32
+
+    @property
+    def precision_of_head(self) -> Precision:
+        return self.head_precision or self.precision

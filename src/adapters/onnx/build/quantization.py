@@ -1,0 +1,56 @@
+"""Block quantisation in the layout of ``com.microsoft.MatMulNBits`` and ``GatherBlockQuantized``.
+
+Each row of a weight ``[out, in]`` is cut into blocks of 32 inputs. A block keeps a float scale and an integer
+zero point: ``w ≈ (q - zero_point) * scale``, rounded to nearest, with 0 always exact.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from adapters.onnx.build.architecture import Floats
+from adapters.onnx.build.options import BLOCK_SIZE
+
+Bytes = npt.NDArray[np.uint8]
+
+
+@dataclass(frozen=True, slots=True)
+class BlockQuantized:
+    """A quantised matrix; 4-bit values are packed two to a byte, the lower half first."""
+
+    bits: int
+    values: Bytes
+    """``uint8[out, blocks, 32 * bits / 8]``."""
+    scales: Floats
+    """``float32[out, blocks]``."""
+    zero_points: Bytes
+    """``uint8[out, ceil(blocks * bits / 8)]``."""
+
+
+def quantize_blocks(weight: Floats, bits: int) -> BlockQuantized:
+    """Quantise ``float32[out, in]`` to 8 or 4 bits; a last block that is not full is filled with zeros."""
+    num_out, num_in = weight.shape
+    padded = np.pad(weight, ((0, 0), (0, -num_in % BLOCK_SIZE)))
+    blocks = padded.reshape(num_out, -1, BLOCK_SIZE)
+    highest_level = 2**bits - 1
+    low = np.minimum(blocks.min(axis=-1), 0)
+    high = np.maximum(blocks.max(axis=-1), 0)
+    scales = ((high - low) / highest_level).astype(np.float32)
+    scales[scales == 0] = 1
+    zero_points = np.clip(np.rint(-low / scales), 0, highest_level)
+    levels = np.rint(blocks / scales[..., np.newaxis]) + zero_points[..., np.newaxis]
+    values = np.clip(levels, 0, highest_level).astype(np.uint8)
+    return BlockQuantized(
+        bits,
+        values if bits == 8 else _packed(values),
+        scales,
+        zero_points.astype(np.uint8) if bits == 8 else _packed(zero_points.astype(np.uint8)),
+    )
+
+
+def _packed(nibbles: Bytes) -> Bytes:
+    """Pack the last axis two values to a byte, the first in the lower half."""
+    if nibbles.shape[-1] % 2:
+        nibbles = np.concatenate([nibbles, np.zeros_like(nibbles[..., :1])], axis=-1)
+    return np.asarray(nibbles[..., ::2] | (nibbles[..., 1::2] << 4), np.uint8)
