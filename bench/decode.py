@@ -12,7 +12,7 @@ import sys
 
 from bench.prompts import PROMPTS
 
-from adapters.onnx.build import TqdmReporter
+from adapters.onnx.builder import TqdmReporter
 from adapters.settings import read_settings
 from entrypoints.model_source import prepare_model
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from adapters.onnx.build import BuildOptions, Precision, SilentReporter, build_model_folder
+from adapters.onnx.builder import BuildOptions, Precision, SilentReporter, build_model_folder
 from entrypoints.model_source import packaged_gguf
 from tests.checkpoints import LLAMA, write_safetensors_checkpoint
 

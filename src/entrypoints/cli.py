@@ -52,12 +52,12 @@ def _serve(hypercorn_arguments: list[str]) -> int:
         find_workflow_class(workflow.class_path)
     # once, before several workers ask for it
     if settings.backend is Backend.ONNXRUNTIME:
-        from adapters.onnx.build import TqdmReporter
+        from adapters.onnx.builder import TqdmReporter
         from entrypoints.model_source import prepare_model
 
         prepare_model(settings, TqdmReporter())
     elif settings.backend is Backend.OPTIMUM:
-        from adapters.onnx.build import TqdmReporter
+        from adapters.onnx.builder import TqdmReporter
         from entrypoints.model_export import prepare_export
 
         prepare_export(settings, TqdmReporter())
@@ -67,7 +67,7 @@ def _serve(hypercorn_arguments: list[str]) -> int:
 def _model(options: argparse.Namespace) -> int:
     match options.model_command:
         case "build":
-            from adapters.onnx.build import BuildOptions, Precision, TqdmReporter, build_model_folder
+            from adapters.onnx.builder import BuildOptions, Precision, TqdmReporter, build_model_folder
 
             build_options = BuildOptions(
                 precision=Precision(options.precision),
@@ -77,7 +77,7 @@ def _model(options: argparse.Namespace) -> int:
             build_model_folder(options.source, options.out, build_options, TqdmReporter())
             print(options.out)
         case "export":
-            from adapters.onnx.build import TqdmReporter
+            from adapters.onnx.builder import TqdmReporter
             from entrypoints.model_export import export
 
             export(options.source, options.out, read_settings(), TqdmReporter())

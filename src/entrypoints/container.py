@@ -103,7 +103,7 @@ def build_generator(settings: Settings) -> TextGenerator:
 
 def _onnx_generator(settings: Settings) -> TextGenerator:
     from adapters.onnx.backend import OnnxOptions, OnnxTextGenerator
-    from adapters.onnx.build import SilentReporter
+    from adapters.onnx.builder import SilentReporter
     from adapters.onnx.providers import ProviderChoice
     from entrypoints.model_source import prepare_model
 
@@ -123,7 +123,7 @@ def _onnx_generator(settings: Settings) -> TextGenerator:
 
 
 def _optimum_generator(settings: Settings) -> TextGenerator:
-    from adapters.onnx.build import SilentReporter
+    from adapters.onnx.builder import SilentReporter
     from adapters.onnx.providers import CPU, CUDA
     from entrypoints.model_export import prepare_export
 

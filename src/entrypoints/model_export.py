@@ -3,7 +3,7 @@
 import hashlib
 from pathlib import Path
 
-from adapters.onnx.build import BuildReporter
+from adapters.onnx.builder import BuildReporter
 from adapters.settings import DEFAULT_MODEL, Settings
 from domain.errors import ConfigurationError
 from entrypoints.model_source import PreparedModel

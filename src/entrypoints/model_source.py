@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from adapters.huggingface import fetch_model
-from adapters.onnx.build import (
+from adapters.onnx.builder import (
     BuildOptions,
     BuildReporter,
     Precision,
@@ -42,7 +42,7 @@ def prepare_model(settings: Settings, report: BuildReporter) -> PreparedModel:
 
     Args:
         settings: ``LLM_MODEL``, its precision, the cache folder and the Hub's token.
-        report: shown the progress of long work; see ``adapters.onnx.build.BuildReporter``.
+        report: shown the progress of long work; see ``adapters.onnx.builder.BuildReporter``.
 
     Raises:
         ConfigurationError: there is no such model, or it cannot be fetched or built.

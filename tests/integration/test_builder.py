@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from adapters.onnx.build import (
+from adapters.onnx.builder import (
     BuildOptions,
     Precision,
     SilentReporter,

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from adapters.huggingface import fetch_model
-from adapters.onnx.build import SilentReporter
+from adapters.onnx.builder import SilentReporter
 from domain.errors import ConfigurationError
 from tests.checkpoints import LLAMA, write_gguf_checkpoint, write_safetensors_checkpoint
 from tests.hub_server import Hub, serving

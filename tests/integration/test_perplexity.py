@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from adapters.onnx.build import BuildOptions, Precision, SilentReporter, build_model_folder
+from adapters.onnx.builder import BuildOptions, Precision, SilentReporter, build_model_folder
 from adapters.onnx.perplexity import compare, measure_perplexity
 from adapters.onnx.tokenizer import Tokenizer
 from entrypoints.cli import main

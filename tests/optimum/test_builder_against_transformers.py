@@ -7,7 +7,7 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
-from adapters.onnx.build import BuildOptions, Precision, SilentReporter, build_model_folder
+from adapters.onnx.builder import BuildOptions, Precision, SilentReporter, build_model_folder
 from adapters.onnx.model_folder import read_model_folder
 from adapters.onnx.providers import ProviderChoice
 from adapters.onnx.session import OnnxSession

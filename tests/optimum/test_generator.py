@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from adapters.onnx.backend import OnnxOptions, OnnxTextGenerator
-from adapters.onnx.build import SilentReporter
+from adapters.onnx.builder import SilentReporter
 from adapters.optimum import OptimumTextGenerator, export_model
 from adapters.optimum.generator import Event, _EmittingStreamer
 from domain.errors import ConfigurationError, OverloadedError

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from adapters.onnx.build.options import BLOCK_SIZE
-from adapters.onnx.build.quantization import BlockQuantized, quantize_blocks
+from adapters.onnx.builder.options import BLOCK_SIZE
+from adapters.onnx.builder.quantization import BlockQuantized, quantize_blocks
 
 
 def unpacked(values: np.ndarray, bits: int, count: int) -> np.ndarray:

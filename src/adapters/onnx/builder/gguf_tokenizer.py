@@ -103,7 +103,9 @@ def _tokenizer(fields: GGUFTokenizer) -> Tokenizer:
     vocabulary = {token: index for index, token in enumerate(fields.tokens)}
     merges = [(left, right) for left, _, right in (merge.partition(" ") for merge in fields.merges)]
     try:
-        tokenizer = Tokenizer(models.BPE(vocabulary, merges, ignore_merges=fields.pre_tokenizer == "llama-bpe"))
+        tokenizer = Tokenizer(
+            models.BPE(vocabulary, merges, ignore_merges=fields.pre_tokenizer == "llama-bpe")
+        )
     except Exception as error:  # the library raises plain Exception
         raise ConfigurationError(f"the tokenizer of this GGUF file is broken: {error}") from error
     if fields.pre_tokenizer == "qwen2":

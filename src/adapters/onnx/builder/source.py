@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Protocol
 
-from adapters.onnx.build.architecture import DecoderConfig, Floats
+from adapters.onnx.builder.architecture import DecoderConfig, Floats
 
 
 class ModelSource(Protocol):

@@ -9,8 +9,14 @@ import ml_dtypes
 import numpy as np
 from safetensors import SafetensorError, safe_open
 
-from adapters.onnx.build.architecture import ARCHITECTURES, Architecture, DecoderConfig, Floats, weight_shape
-from adapters.onnx.build.rope import scaling_from_hugging_face
+from adapters.onnx.builder.architecture import (
+    ARCHITECTURES,
+    Architecture,
+    DecoderConfig,
+    Floats,
+    weight_shape,
+)
+from adapters.onnx.builder.rope import scaling_from_hugging_face
 from domain.errors import ConfigurationError
 
 TENSOR_NAMES = {
@@ -30,7 +36,12 @@ TENSOR_NAMES = {
     "k_bias": "model.layers.{layer}.self_attn.k_proj.bias",
     "v_bias": "model.layers.{layer}.self_attn.v_proj.bias",
 }
-TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "chat_template.jinja")
+TOKENIZER_FILES = (
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "chat_template.jinja",
+)
 UNSUPPORTED_FLAGS = ("attention_bias", "mlp_bias")
 DTYPES = (np.dtype(np.float32), np.dtype(np.float16), np.dtype(ml_dtypes.bfloat16))
 

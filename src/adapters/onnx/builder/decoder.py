@@ -13,12 +13,12 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper
 
-from adapters.onnx.build.architecture import DecoderConfig
-from adapters.onnx.build.graph import MICROSOFT, GraphWriter
-from adapters.onnx.build.options import BuildOptions, Precision
-from adapters.onnx.build.report import BuildReporter
-from adapters.onnx.build.rope import cos_sin_caches
-from adapters.onnx.build.source import ModelSource
+from adapters.onnx.builder.architecture import DecoderConfig
+from adapters.onnx.builder.graph import MICROSOFT, GraphWriter
+from adapters.onnx.builder.options import BuildOptions, Precision
+from adapters.onnx.builder.report import BuildReporter
+from adapters.onnx.builder.rope import cos_sin_caches
+from adapters.onnx.builder.source import ModelSource
 
 PAST_KEY, PAST_VALUE = "past_key_values.%d.key", "past_key_values.%d.value"
 PRESENT_KEY, PRESENT_VALUE = "present.%d.key", "present.%d.value"
@@ -153,9 +153,7 @@ class _Decoder:
             do_rotary=1,
             rotary_interleaved=0,
         )
-        return writer.matmul(
-            f"{name}.o", attention, self._source.weight("o", layer), self._options.precision
-        )
+        return writer.matmul(f"{name}.o", attention, self._source.weight("o", layer), self._options.precision)
 
     def _mlp(self, layer: int, hidden: str) -> str:
         writer, name, precision = self._writer, f"layers.{layer}", self._options.precision
@@ -165,5 +163,3 @@ class _Decoder:
         silu = writer.node("Mul", [gate, sigmoid], [f"{name}.gate.silu"])
         product = writer.node("Mul", [silu, up], [f"{name}.mlp.product"])
         return writer.matmul(f"{name}.down", product, self._source.weight("down", layer), precision)
-
-

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from adapters.onnx.build.architecture import DecoderConfig, Floats, RopeScaling
+from adapters.onnx.builder.architecture import DecoderConfig, Floats, RopeScaling
 from domain.errors import ConfigurationError
 
 

@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from adapters.onnx.build.architecture import DecoderConfig
-from adapters.onnx.build.decoder import PAST_KEY, PAST_VALUE, PRESENT_KEY, PRESENT_VALUE
+from adapters.onnx.builder.architecture import DecoderConfig
+from adapters.onnx.builder.decoder import PAST_KEY, PAST_VALUE, PRESENT_KEY, PRESENT_VALUE
 
 
 def genai_config(config: DecoderConfig, model_file: str) -> dict[str, Any]:

@@ -1,8 +1,8 @@
 """Builds model folders of ONNX Runtime GenAI's format from GGUF files and safetensors folders, without torch."""
 
-from adapters.onnx.build.builder import build_model_folder, is_model_folder
-from adapters.onnx.build.options import BuildOptions, Precision
-from adapters.onnx.build.report import BuildReporter, SilentReporter, TqdmReporter
+from adapters.onnx.builder.folder import build_model_folder, is_model_folder
+from adapters.onnx.builder.options import BuildOptions, Precision
+from adapters.onnx.builder.report import BuildReporter, SilentReporter, TqdmReporter
 
 __all__ = [
     "BuildOptions",

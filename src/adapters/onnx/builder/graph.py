@@ -12,9 +12,9 @@ import numpy.typing as npt
 import onnx
 from onnx import TensorProto, helper
 
-from adapters.onnx.build.architecture import Floats
-from adapters.onnx.build.options import BLOCK_SIZE, Precision
-from adapters.onnx.build.quantization import quantize_blocks
+from adapters.onnx.builder.architecture import Floats
+from adapters.onnx.builder.options import BLOCK_SIZE, Precision
+from adapters.onnx.builder.quantization import quantize_blocks
 
 MICROSOFT = "com.microsoft"
 OPSET = 21
@@ -41,7 +41,13 @@ class GraphWriter:
         self._weights: list[onnx.TensorProto] = []
 
     def node(
-        self, operator: str, inputs: Sequence[str], outputs: Sequence[str], *, domain: str = "", **attributes: Any
+        self,
+        operator: str,
+        inputs: Sequence[str],
+        outputs: Sequence[str],
+        *,
+        domain: str = "",
+        **attributes: Any,
     ) -> str:
         """Add a node, named after its first output; returns that output."""
         self._nodes.append(
@@ -57,7 +63,9 @@ class GraphWriter:
     def weight(self, name: str, value: npt.NDArray[Any]) -> str:
         """Append a tensor to the data file; returns its name."""
         self._data_file.write(b"\0" * (-self._data_file.tell() % ALIGNMENT_BYTES))
-        tensor = TensorProto(name=name, data_type=helper.np_dtype_to_tensor_dtype(value.dtype), dims=value.shape)
+        tensor = TensorProto(
+            name=name, data_type=helper.np_dtype_to_tensor_dtype(value.dtype), dims=value.shape
+        )
         tensor.data_location = TensorProto.EXTERNAL
         data = np.ascontiguousarray(value)
         for key, entry in (

@@ -6,7 +6,7 @@ from typing import Any
 import gguf
 import numpy as np
 
-from adapters.onnx.build.architecture import (
+from adapters.onnx.builder.architecture import (
     ARCHITECTURES,
     Architecture,
     DecoderConfig,
@@ -14,8 +14,8 @@ from adapters.onnx.build.architecture import (
     RopeScaling,
     weight_shape,
 )
-from adapters.onnx.build.gguf_tokenizer import GGUFTokenizer, write_gguf_tokenizer
-from adapters.onnx.build.rope import linear_scaling
+from adapters.onnx.builder.gguf_tokenizer import GGUFTokenizer, write_gguf_tokenizer
+from adapters.onnx.builder.rope import linear_scaling
 from domain.errors import ConfigurationError
 
 TENSOR_NAMES = {

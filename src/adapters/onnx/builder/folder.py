@@ -14,9 +14,9 @@ from typing import Any
 
 from filelock import FileLock
 
-from adapters.onnx.build.options import BuildOptions, Precision
-from adapters.onnx.build.report import BuildReporter
-from adapters.onnx.build.source import ModelSource
+from adapters.onnx.builder.options import BuildOptions, Precision
+from adapters.onnx.builder.report import BuildReporter
+from adapters.onnx.builder.source import ModelSource
 from adapters.onnx.manifest import MANIFEST_NAME, Manifest, describe_files, read_manifest, write_manifest
 from domain.errors import ConfigurationError
 
@@ -29,9 +29,7 @@ INT4_WARNING = (
 )
 
 
-def build_model_folder(
-    source: Path, destination: Path, options: BuildOptions, report: BuildReporter
-) -> None:
+def build_model_folder(source: Path, destination: Path, options: BuildOptions, report: BuildReporter) -> None:
     """Build a model folder, unless the destination already is this source with these options.
 
     Args:
@@ -70,8 +68,8 @@ def _build(
     source: Path, destination: Path, options: BuildOptions, origin: dict[str, Any], report: BuildReporter
 ) -> None:
     # heavy imports only where something is built
-    from adapters.onnx.build.decoder import write_decoder  # noqa: PLC0415
-    from adapters.onnx.build.genai_config import genai_config  # noqa: PLC0415
+    from adapters.onnx.builder.decoder import write_decoder  # noqa: PLC0415
+    from adapters.onnx.builder.genai_config import genai_config  # noqa: PLC0415
 
     partial = destination.with_name(destination.name + ".partial")
     shutil.rmtree(partial, ignore_errors=True)
@@ -103,8 +101,8 @@ def open_source(source: Path) -> ModelSource:
     Raises:
         ConfigurationError: it is neither a GGUF file nor a safetensors folder, or is broken.
     """
-    from adapters.onnx.build.gguf_source import GGUFSource  # noqa: PLC0415
-    from adapters.onnx.build.safetensors_source import SafetensorsSource  # noqa: PLC0415
+    from adapters.onnx.builder.gguf_source import GGUFSource  # noqa: PLC0415
+    from adapters.onnx.builder.safetensors_source import SafetensorsSource  # noqa: PLC0415
 
     if source.is_file():
         return GGUFSource(source)

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from adapters.onnx.build.architecture import Floats
-from adapters.onnx.build.options import BLOCK_SIZE
+from adapters.onnx.builder.architecture import Floats
+from adapters.onnx.builder.options import BLOCK_SIZE
 
 Bytes = npt.NDArray[np.uint8]
 
