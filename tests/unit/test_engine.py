@@ -105,10 +105,12 @@ def test_each_answer_is_that_of_its_prompt_alone_while_others_come_go_and_are_ca
 
 def test_sequences_are_decoded_together_and_long_prompts_in_chunks() -> None:
     model = CachingModelRunner(4, MAX_LENGTH)
-    engine = new_engine(model, 4, chunk=5)
+    scheduler = Scheduler(num_slots=4, max_waiting=4, prefill_chunk_tokens=5)
     callers = [Caller() for _ in range(4)]
     for index, caller in enumerate(callers):
-        engine.submit(sequence(caller, [index] * 12, 20))
+        scheduler.add(sequence(caller, [index] * 12, 20))
+    engine = Engine(model, scheduler)
+    engine.start()
     for caller in callers:
         caller.result()
     engine.stop()

@@ -1,4 +1,4 @@
-"""Builds model folders of ONNX Runtime GenAI's format from GGUF files and safetensors folders, without torch."""
+"""Builds model folders of ONNX Runtime GenAI's format from GGUF and safetensors, without torch."""
 
 from adapters.onnx.builder.folder import build_model_folder, is_model_folder
 from adapters.onnx.builder.options import BuildOptions, Precision

@@ -13,9 +13,8 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper
 
-from adapters.onnx.builder.architecture import DecoderConfig
 from adapters.onnx.builder.graph import MICROSOFT, GraphWriter
-from adapters.onnx.builder.options import BuildOptions, Precision
+from adapters.onnx.builder.options import BuildOptions
 from adapters.onnx.builder.report import BuildReporter
 from adapters.onnx.builder.rope import cos_sin_caches
 from adapters.onnx.builder.source import ModelSource

@@ -24,8 +24,8 @@ FORMAT_VERSION = 1
 """Raised when the builder writes other graphs, so that folders built before are built again."""
 MODEL_FILE = "model.onnx"
 INT4_WARNING = (
-    "int4_block rounds weights to nearest: a small model loses much of its quality (SmolLM2-135M: 40 % of its "
-    "perplexity); measure with `llm-inference-service model perplexity`, or use int8_block"
+    "int4_block rounds weights to nearest: a small model loses much of its quality (SmolLM2-135M: 40 % of "
+    "its perplexity); measure with `llm-inference-service model perplexity`, or use int8_block"
 )
 
 

@@ -141,7 +141,7 @@ class GGUFSource:
             values = gguf.dequantize(tensor.data, tensor.tensor_type)
         except (NotImplementedError, ValueError) as error:
             raise ConfigurationError(
-                f"{self._path.name}: {name} is stored as {tensor.tensor_type.name}, which cannot be read: {error}",
+                f"{self._path.name}: {name} cannot be read ({tensor.tensor_type.name}): {error}",
             ) from error
         return np.asarray(values, np.float32)
 

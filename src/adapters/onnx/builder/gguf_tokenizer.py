@@ -77,7 +77,7 @@ def write_gguf_tokenizer(fields: GGUFTokenizer, folder: Path) -> None:
     """Write ``tokenizer.json``, ``tokenizer_config.json`` and ``chat_template.jinja``.
 
     Raises:
-        ConfigurationError: the vocabulary is not byte-level BPE, is broken, or its pre-tokenizer is not known.
+        ConfigurationError: the vocabulary is broken or not byte-level BPE, or its pre-tokenizer is unknown.
     """
     if fields.model != "gpt2":
         raise ConfigurationError(

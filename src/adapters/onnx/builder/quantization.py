@@ -14,6 +14,8 @@ from adapters.onnx.builder.options import BLOCK_SIZE
 
 Bytes = npt.NDArray[np.uint8]
 
+BITS_OF_A_BYTE = 8
+
 
 @dataclass(frozen=True, slots=True)
 class BlockQuantized:
@@ -43,9 +45,9 @@ def quantize_blocks(weight: Floats, bits: int) -> BlockQuantized:
     values = np.clip(levels, 0, highest_level).astype(np.uint8)
     return BlockQuantized(
         bits,
-        values if bits == 8 else _packed(values),
+        values if bits == BITS_OF_A_BYTE else _packed(values),
         scales,
-        zero_points.astype(np.uint8) if bits == 8 else _packed(zero_points.astype(np.uint8)),
+        zero_points.astype(np.uint8) if bits == BITS_OF_A_BYTE else _packed(zero_points.astype(np.uint8)),
     )
 
 

@@ -58,7 +58,7 @@ class TqdmReporter:
         if sys.stderr.isatty():
             self._bar = tqdm(total=total, desc=stage, file=sys.stderr)
         else:
-            print(f"==> {stage}", file=sys.stderr, flush=True)
+            tqdm.write(f"==> {stage}", file=sys.stderr)
 
     def advance(self, steps: int = 1) -> None:
         if self._bar is not None:
