@@ -1,5 +1,6 @@
 """Small random ONNX heads for circuits, written without torch."""
 
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ def write_head(path: Path, sizes: tuple[int, ...], *, has_argmax: bool = True, s
     """Write an MLP ``float32[1, sizes[0]]`` → argmax ``int64[1]``, or logits ``float32[1, sizes[-1]]``."""
     random = np.random.default_rng(seed)
     nodes, weights, current = [], [], "x"
-    for layer, (num_in, num_out) in enumerate(zip(sizes[:-1], sizes[1:], strict=True)):
+    for layer, (num_in, num_out) in enumerate(pairwise(sizes)):
         weight = random.normal(0, 1 / np.sqrt(num_in), (num_in, num_out)).astype(np.float32)
         bias = random.normal(0, 0.1, num_out).astype(np.float32)
         weights += [numpy_helper.from_array(weight, f"W{layer}"), numpy_helper.from_array(bias, f"B{layer}")]
@@ -28,7 +29,8 @@ def write_head(path: Path, sizes: tuple[int, ...], *, has_argmax: bool = True, s
     else:
         nodes.append(helper.make_node("Identity", [current], ["y"]))
         output = helper.make_tensor_value_info("y", TensorProto.FLOAT, [1, sizes[-1]])
-    _save(path, nodes, output, weights, TensorProto.FLOAT, sizes[0])
+    inputs = helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, sizes[0]])
+    _save(path, helper.make_graph(nodes, "head", [inputs], [output], weights))
 
 
 def write_integer_head(path: Path, num_in: int, num_out: int, seed: int = 0) -> None:
@@ -39,20 +41,12 @@ def write_integer_head(path: Path, num_in: int, num_out: int, seed: int = 0) -> 
         helper.make_node("ArgMax", ["sums"], ["y"], axis=1, keepdims=0),
     ]
     output = helper.make_tensor_value_info("y", TensorProto.INT64, [1])
-    _save(path, nodes, output, [numpy_helper.from_array(weight, "W")], TensorProto.INT64, num_in)
+    inputs = helper.make_tensor_value_info("x", TensorProto.INT64, [1, num_in])
+    weights = [numpy_helper.from_array(weight, "W")]
+    _save(path, helper.make_graph(nodes, "votes", [inputs], [output], weights))
 
 
-def _save(
-    path: Path,
-    nodes: list[onnx.NodeProto],
-    output: onnx.ValueInfoProto,
-    weights: list[onnx.TensorProto],
-    dtype: int,
-    num_in: int,
-) -> None:
-    graph = helper.make_graph(
-        nodes, "head", [helper.make_tensor_value_info("x", dtype, [1, num_in])], [output], weights
-    )
+def _save(path: Path, graph: onnx.GraphProto) -> None:
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
     onnx.checker.check_model(model)
     onnx.save(model, path)

@@ -1,7 +1,7 @@
 """Builds a circuit folder from a model: once, resumable, with a progress bar.
 
-The folder grows beside its place as ``NAME.partial``; each artefact appears there whole, so that a build that was
-interrupted goes on behind the last one. The manifest is written last, and the folder renamed.
+The folder grows beside its place as ``NAME.partial``; each artefact appears there whole, so that a build that
+was interrupted goes on behind the last one. The manifest is written last, and the folder renamed.
 """
 
 import hashlib
@@ -36,6 +36,7 @@ from domain.errors import ConfigurationError
 
 VERIFIER_CONTRACT = "Halo2Verifier"
 PLAN = "plan.json"
+INSECURE_SRS_WARNING = "the reference string is generated here: proofs can be forged, so it is for tests only"
 
 
 class BuildReporter(Protocol):
@@ -76,8 +77,8 @@ def build_circuit(
         parameters: the circuit's layout.
         visibility: what a proof tells of the input.
         report: shown the progress.
-        srs: a reference string of at least ``parameters.logrows``, from a ceremony; None: one is generated, and
-            marked insecure.
+        srs: a reference string of at least ``parameters.logrows``, from a ceremony; None: one is generated,
+            and marked insecure.
         node_modules: where the package ``solc`` is; None: the verifier is not compiled.
 
     Raises:
@@ -89,11 +90,10 @@ def build_circuit(
         if _is_done(destination, origin):
             return
         if srs is None:
-            report.warn(
-                "the reference string is generated here: proofs of this circuit can be forged, for tests only"
-            )
+            report.warn(INSECURE_SRS_WARNING)
         partial = _partial_folder(destination, origin)
-        steps = _steps(model, partial, parameters, visibility, srs, node_modules)
+        arguments = run_arguments(parameters, visibility)
+        steps = _steps(model, partial, arguments, srs, node_modules)
         report.start(f"building the circuit {destination.name}", len(steps))
         try:
             for artefact, step in steps:
@@ -116,8 +116,7 @@ Step = Callable[[str], object]
 def _steps(
     model: Path,
     folder: Path,
-    parameters: CircuitParameters,
-    visibility: InputVisibility,
+    arguments: dict[str, Any],
     srs: Path | None,
     node_modules: Path | None,
 ) -> list[tuple[str, Step]]:
@@ -126,7 +125,6 @@ def _steps(
     def file(name: str) -> str:
         return str(folder / name)
 
-    arguments = run_arguments(parameters, visibility)
     steps: list[tuple[str, Step]] = [
         (MODEL, lambda path: shutil.copyfile(model, path)),
         (SETTINGS, lambda path: in_child(ezkl_steps.gen_settings, file(MODEL), path, arguments)),
@@ -134,7 +132,7 @@ def _steps(
         (
             SRS,
             lambda path: (
-                in_child(ezkl_steps.gen_srs, path, parameters.logrows)
+                in_child(ezkl_steps.gen_srs, path, arguments["logrows"])
                 if srs is None
                 else shutil.copyfile(srs, path)
             ),

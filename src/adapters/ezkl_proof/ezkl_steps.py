@@ -1,7 +1,7 @@
 """EZKL's calls, one function a step; run in a child process alone, since EZKL can abort the process it is in.
 
-Paths come in as strings, as EZKL takes them. Its errors come out as ``EzklError``: it raises ``RuntimeError`` for
-some, and panics with a ``BaseException`` for others.
+Paths come in as strings, as EZKL takes them. Its errors come out as ``EzklError``: it raises
+``RuntimeError`` for some, and panics with a ``BaseException`` for others.
 """
 
 import asyncio
@@ -12,14 +12,17 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import ezkl
+import ezkl as typed_ezkl
+
+ezkl: Any = typed_ezkl
+"""Its type stubs are not those of its functions."""
 
 NOWHERE = "http://127.0.0.1:9"
 """A proxy that nobody answers at: EZKL would fetch a Solidity compiler of its own."""
 
 
 class EzklError(Exception):
-    """EZKL refused or failed; the message is its own, and may quote a witness: it is not for callers or logs."""
+    """EZKL refused or failed. The message is its own and may quote a witness: not for callers or logs."""
 
 
 @contextmanager
@@ -28,7 +31,7 @@ def _translated() -> Iterator[None]:
         yield
     except (KeyboardInterrupt, SystemExit):
         raise
-    except BaseException as error:  # its PanicException is none of Exception's
+    except BaseException as error:  # noqa: BLE001 - its PanicException is none of Exception's
         lines = (str(error).strip() or type(error).__name__).splitlines()
         raise EzklError(lines[0][:300]) from None
 

@@ -18,8 +18,8 @@ class InputVisibility(StrEnum):
 class CircuitParameters:
     """How EZKL lays a model out as a circuit; outputs are public, weights fixed.
 
-    Integers in the circuit are written with ``decomp_legs`` digits to the base ``decomp_base``, so their magnitude
-    is below ``decomp_base ** decomp_legs``.
+    Integers in the circuit are written with ``decomp_legs`` digits to the base ``decomp_base``, so their
+    magnitude is below ``decomp_base ** decomp_legs``.
     """
 
     logrows: int
@@ -30,10 +30,6 @@ class CircuitParameters:
     """Binary digits after the point, of inputs and weights; 0 for models of integers."""
     num_inner_cols: int
     """Columns that inner products are spread over: more columns, fewer rows, a larger contract."""
-
-    @property
-    def num_rows(self) -> int:
-        return 2**self.logrows
 
 
 def run_arguments(parameters: CircuitParameters, visibility: InputVisibility) -> dict[str, Any]:
