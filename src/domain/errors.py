@@ -12,7 +12,8 @@ maps this tree once to status codes::
     ├── DeadlineExceededError          504  not done in time
     ├── UnavailableError               503  retry later
     │   ├── OverloadedError            503  as much work as allowed is already accepted
-    │   └── BackendError               503  the backend is unreachable, or failed
+    │   ├── BackendError               503  the backend is unreachable, or failed
+    │   └── ProverError                503  the prover failed on this request
     └── ConfigurationError                  stops start-up; never reaches a caller
 
 Messages never hold a caller's text, a token or a key.
@@ -92,6 +93,10 @@ class OverloadedError(UnavailableError):
 
 class BackendError(UnavailableError):
     """The backend could not be reached or broke off."""
+
+
+class ProverError(UnavailableError):
+    """The proof could not be made; the prover goes on with other requests."""
 
 
 class ConfigurationError(ServiceError):

@@ -5,6 +5,7 @@ from typing import Protocol, runtime_checkable
 
 from domain.generation import Capability, LabelScores, ModelDescription, TokenChunk
 from domain.messages import ChatMessage, Prompt
+from domain.proofs import CircuitDescription, ProofResult
 
 
 @runtime_checkable
@@ -60,5 +61,37 @@ class LabelScorer(Protocol):
         """Score each label as the assistant's next words.
 
         Raises: as ``TextGenerator.generate``.
+        """
+        ...
+
+
+@runtime_checkable
+class Prover(Protocol):
+    """Proves what one circuit's model gives for an input.
+
+    Many calls may be under way at once. Cancelling one ends its work and touches no other.
+    """
+
+    @property
+    def circuit(self) -> CircuitDescription:
+        """The circuit; known after ``open``."""
+        ...
+
+    async def open(self) -> None:
+        """Check the artefacts and get ready. Raises ``ConfigurationError`` when it never will be."""
+        ...
+
+    async def close(self) -> None:
+        """Release everything; calls under way end with ``UnavailableError``. May be called twice."""
+        ...
+
+    async def prove(self, inputs: Sequence[float]) -> ProofResult:
+        """Prove one input, and verify the proof.
+
+        Raises:
+            InvalidRequestError: the input is not one that the circuit takes; names it ``inputs``.
+            OverloadedError: too many calls wait.
+            DeadlineExceededError: it took longer than a proof may.
+            ProverError: the prover failed on this input.
         """
         ...

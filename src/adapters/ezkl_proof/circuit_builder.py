@@ -10,10 +10,13 @@ import shutil
 from collections.abc import Callable
 from dataclasses import asdict
 from importlib.metadata import version
+from math import prod
 from pathlib import Path
 from typing import Any, Protocol
 
+import onnx
 from filelock import FileLock
+from google.protobuf.message import DecodeError
 
 from adapters.ezkl_proof import ezkl_steps
 from adapters.ezkl_proof.child import in_child
@@ -188,12 +191,31 @@ def _origin(
         raise ConfigurationError(f"the model {model} is not there")
     return {
         "model": model.name,
+        "num_inputs": _num_inputs(model),
         "model_sha256": hashlib.sha256(model.read_bytes()).hexdigest(),
         "parameters": asdict(parameters),
         "input_visibility": visibility.value,
         "is_srs_insecure": srs is None,
         "has_verifier": has_verifier,
     }
+
+
+def _num_inputs(model: Path) -> int:
+    """Return how many numbers the model's one input holds.
+
+    Raises:
+        ConfigurationError: it is no ONNX model of one input of fixed shape.
+    """
+    try:
+        inputs = onnx.load(model, load_external_data=False).graph.input
+    except (DecodeError, ValueError, OSError) as error:
+        raise ConfigurationError(f"{model} is not an ONNX model") from error
+    if len(inputs) != 1:
+        raise ConfigurationError(f"{model} has {len(inputs)} inputs; circuits of one input can be built")
+    sizes = [dimension.dim_value for dimension in inputs[0].type.tensor_type.shape.dim]
+    if not sizes or 0 in sizes:
+        raise ConfigurationError(f"the input of {model} must have a fixed shape")
+    return prod(sizes)
 
 
 def _is_done(destination: Path, origin: dict[str, Any]) -> bool:

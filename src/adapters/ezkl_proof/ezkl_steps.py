@@ -95,11 +95,11 @@ def gen_witness(circuit: str, inputs: Sequence[float]) -> dict[str, Any]:
     return witness
 
 
-def prove(circuit: str, pk: str, srs: str, witness: str) -> dict[str, Any]:
-    """Return a proof for a witness in a file."""
+def prove(circuit: str, pk: str, srs: str, witness: str, proof_path: str | None = None) -> dict[str, Any]:
+    """Return a proof for a witness in a file, and write it where a path is given."""
     with _translated():
         proof: dict[str, Any] = ezkl.prove(
-            witness=witness, model=circuit, pk_path=pk, proof_path=None, srs_path=srs
+            witness=witness, model=circuit, pk_path=pk, proof_path=proof_path, srs_path=srs
         )
     return proof
 

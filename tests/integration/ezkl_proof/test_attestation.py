@@ -264,7 +264,7 @@ def test_a_source_that_answers_otherwise_is_named(hashed: Proven, answer: bytes)
     assert made.attest().reverted_with("SourceAnswerMalformed(uint256)", 0)
 
 
-@pytest.mark.parametrize("change", [lambda v: v[:-1], lambda v: [*v, 0], lambda v: []])
+@pytest.mark.parametrize("change", [lambda v: v[:-1], lambda v: [*v, 0], lambda _: []])
 def test_an_array_of_another_length_is_malformed(by_values: Setting, change: Any) -> None:
     by_values.chain.send(by_values.store, "set(int256[])", change(thousandths(by_values.case.inputs)))
 
