@@ -140,6 +140,16 @@ class Settings(BaseSettings):
     scripted_reply: str | None = Field(default=None, validation_alias="LLM_SCRIPTED_REPLY")
     scripted_delay_s: float = Field(default=0.0, ge=0, validation_alias="LLM_SCRIPTED_DELAY_S")
 
+    circuit: Path | None = Field(default=None, validation_alias="LLM_CIRCUIT")
+    verifier_address: str | None = Field(
+        default=None, pattern="^0x[0-9a-fA-F]{40}$", validation_alias="LLM_VERIFIER_ADDRESS"
+    )
+    proof_workers: PositiveInt = Field(default=1, validation_alias="LLM_PROOF_WORKERS")
+    proof_threads: PositiveInt | None = Field(default=None, validation_alias="LLM_PROOF_THREADS")
+    proof_timeout_s: PositiveFloat = Field(default=120.0, validation_alias="LLM_PROOF_TIMEOUT_S")
+    proof_memory_mib: int = Field(default=0, ge=0, validation_alias="LLM_PROOF_MEMORY_MIB")
+    max_waiting_proofs: PositiveInt = Field(default=32, validation_alias="LLM_MAX_WAITING_PROOFS")
+
     default_parameters: Annotated[SamplingParameters, NoDecode, Literal] = Field(
         default=SamplingParameters(max_tokens=256), validation_alias="LLM_DEFAULT_PARAMETERS"
     )

@@ -46,6 +46,12 @@ class InvalidRequestError(ServiceError):
         super().__init__("; ".join(str(problem) for problem in problems))
         self.problems = problems
 
+    def under(self, path: str) -> "InvalidRequestError":
+        """Return the same problems with their fields inside of another."""
+        return InvalidRequestError(
+            *(FieldProblem(f"{path}.{problem.field}", problem.reason) for problem in self.problems)
+        )
+
 
 class ContextLengthError(InvalidRequestError):
     """The prompt does not fit into the model's context with room for one token of answer."""

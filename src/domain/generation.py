@@ -107,6 +107,8 @@ class Capability(Enum):
     """What a backend can do beyond generating text; a workflow declares what it requires."""
 
     LABEL_SCORES = "label scores"
+    PROOFS = "proofs"
+    """Of the service rather than the backend: a circuit is configured."""
 
 
 @dataclass(frozen=True, slots=True)

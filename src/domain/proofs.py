@@ -5,6 +5,12 @@ where the input came from.
 """
 
 from dataclasses import dataclass
+from typing import Any
+
+STATEMENT = (
+    "The circuit's model, on an input with these instances, gives this output. Where the input came from is "
+    "not proved: that a language model made it least of all."
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,3 +52,38 @@ class ProofResult:
     attestation_calldata: bytes | None
     """Of ``verifyWithDataAttestation(address,bytes)``; None where no verifier's address is configured."""
     timings: ProofTimings
+
+
+def proof_reply(result: ProofResult) -> dict[str, Any]:
+    """Return a proof as JSON: bytes, field elements and hashes in hex with 0x, times in milliseconds."""
+    timings = result.timings
+    return {
+        "circuit_id": result.circuit_id,
+        "statement": STATEMENT,
+        "proof": _hex(result.proof),
+        "instances": [_felt_hex(felt) for felt in result.instances],
+        "values": {
+            name: [_felt_hex(int(value)) for value in values] if name.endswith("_hash") else values
+            for name, values in result.values.items()
+        },
+        "calldata": {
+            "verifyProof": _hex(result.verify_calldata),
+            "verifyWithDataAttestation": (
+                None if result.attestation_calldata is None else _hex(result.attestation_calldata)
+            ),
+        },
+        "timings_ms": {
+            "waiting": round(timings.waiting_s * 1000, 1),
+            "witness": round(timings.witness_s * 1000, 1),
+            "prove": round(timings.prove_s * 1000, 1),
+            "verify": round(timings.verify_s * 1000, 1),
+        },
+    }
+
+
+def _hex(data: bytes) -> str:
+    return f"0x{data.hex()}"
+
+
+def _felt_hex(felt: int) -> str:
+    return f"0x{felt:064x}"

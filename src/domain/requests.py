@@ -65,7 +65,7 @@ class InfernetInput(BaseModel):
 
         Raises:
             NotSupportedError: the input comes from, or the output goes to, the chain.
-            InvalidRequestError: ``data`` is not an object, or a stream or a proof is asked for.
+            InvalidRequestError: ``data`` is not an object, or a stream is asked for.
         """
         if self.source is InfernetInputSource.CHAIN or self.destination is JobLocation.ONCHAIN:
             raise NotSupportedError(
@@ -75,10 +75,6 @@ class InfernetInput(BaseModel):
         if self.destination is JobLocation.STREAM:
             raise InvalidRequestError(
                 FieldProblem("destination", "streams are not offered; send 1 or leave it out")
-            )
-        if self.requires_proof:
-            raise InvalidRequestError(
-                FieldProblem("requires_proof", "no circuit is configured; send false or leave it out"),
             )
         if isinstance(self.data, str):
             raise InvalidRequestError(FieldProblem("data", "off-chain input must be an object"))

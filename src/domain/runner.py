@@ -17,12 +17,15 @@ from typing import Any
 from domain.errors import (
     ConfigurationError,
     DeadlineExceededError,
+    FieldProblem,
+    InvalidRequestError,
     OverloadedError,
     ServiceError,
     UnavailableError,
     UnserialisableOutputError,
     WorkflowError,
 )
+from domain.generation import Capability
 from domain.metering import RequestMeter, metered
 from domain.validation import validated
 from domain.workflow import LLMInferenceWorkflow, WorkflowPorts
@@ -67,12 +70,14 @@ class WorkflowRunner:
         Raises:
             ConfigurationError: the backend lacks what the workflow requires, or ``setup`` failed.
         """
-        missing = self._workflow.requires - ports.generator.capabilities
+        proofs = {Capability.PROOFS} if ports.prover is not None else set()
+        offered = ports.generator.capabilities | proofs
+        missing = self._workflow.requires - offered
         if missing:
             needed = ", ".join(sorted(capability.value for capability in missing))
             raise ConfigurationError(
-                f"the workflow {type(self._workflow).__name__} needs {needed}, which the backend "
-                f"of {ports.generator.model.model_id} does not offer",
+                f"the workflow {type(self._workflow).__name__} needs {needed}, which neither the backend "
+                f"of {ports.generator.model.model_id} nor a circuit (LLM_CIRCUIT) offers",
             )
         self._workflow.bind(ports)
         try:
@@ -94,17 +99,21 @@ class WorkflowRunner:
             finally:
                 self._threads.shutdown(wait=False, cancel_futures=True)
 
-    async def run(self, data: dict[str, Any]) -> WorkflowReply:
+    async def run(self, data: dict[str, Any], *, requires_proof: bool = False) -> WorkflowReply:
         """Take one request through the workflow.
 
         Raises:
-            InvalidRequestError: ``data`` is not what the workflow's request type asks for.
+            InvalidRequestError: ``data`` is not what the workflow's request type asks for, or a proof is
+                asked of a workflow that attaches none.
             OverloadedError: ``max_concurrent_requests`` are already running.
             DeadlineExceededError: ``request_timeout_s`` passed.
             WorkflowError: a hook raised, or returned what JSON cannot hold.
         """
         if not self._is_open:
             raise UnavailableError("the service is starting or stopping")
+        if requires_proof and Capability.PROOFS not in self._workflow.requires:
+            problem = "this workflow attaches no proofs; send false or leave it out"
+            raise InvalidRequestError(FieldProblem("requires_proof", problem))
         request = validated(self._workflow.request_type, data, under="data")
         if self._num_permits_taken >= self._limits.max_concurrent_requests:
             raise OverloadedError(f"{self._num_permits_taken} requests are already running")

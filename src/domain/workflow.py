@@ -28,7 +28,7 @@ from domain.errors import BackendError, NotSupportedError
 from domain.generation import Capability, Generation, SamplingParameters, TokenChunk
 from domain.messages import Prompt
 from domain.metering import current_meter
-from domain.ports import LabelScorer, TextGenerator
+from domain.ports import LabelScorer, Prover, TextGenerator
 from domain.requests import LLMRequest
 
 ResultT = TypeVar("ResultT")
@@ -46,6 +46,8 @@ class WorkflowPorts:
     generator: TextGenerator
     label_scorer: LabelScorer | None
     """None when the backend has no ``Capability.LABEL_SCORES``."""
+    prover: Prover | None
+    """None when no circuit is configured."""
     default_parameters: SamplingParameters
     """How to sample when a request does not say."""
     loop: asyncio.AbstractEventLoop
@@ -63,7 +65,7 @@ class LLMInferenceWorkflow:
     """What ``data`` of a request must hold; ``preprocess`` gets an instance of it."""
 
     requires: ClassVar[frozenset[Capability]] = frozenset()
-    """What the workflow needs of the backend; one that lacks it is refused at start-up."""
+    """What the workflow needs of the service; one that lacks it is refused at start-up."""
 
     _ports: WorkflowPorts
 

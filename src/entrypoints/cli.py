@@ -9,6 +9,9 @@ from adapters.settings import read_settings
 from domain.errors import ConfigurationError
 from entrypoints.start_failure import EXIT_CONFIGURATION
 
+EXIT_USAGE = 2
+EXIT_INTERRUPTED = 130
+
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line; returns the exit status."""
@@ -17,23 +20,32 @@ def main(arguments: list[str] | None = None) -> int:
     if rest and options.command != "serve":
         parser.error(f"unrecognized arguments: {' '.join(rest)}")
     _see_working_directory()
+    if options.command is None:
+        parser.print_help()
+        return EXIT_USAGE
     try:
-        match options.command:
-            case "serve":
-                return _serve(rest)
-            case "model":
-                return _model(options)
-            case "doctor":
-                from entrypoints.doctor import examine
-
-                return examine(read_settings())
+        return _run(options, rest)
     except ConfigurationError as error:
         print(f"llm-inference-service: {error}", file=sys.stderr)
         return EXIT_CONFIGURATION
     except KeyboardInterrupt:
-        return 130
-    parser.print_help()
-    return 2
+        return EXIT_INTERRUPTED
+
+
+def _run(options: argparse.Namespace, hypercorn_arguments: list[str]) -> int:
+    match options.command:
+        case "serve":
+            return _serve(hypercorn_arguments)
+        case "model":
+            return _model(options)
+        case "circuit":
+            from entrypoints.circuits import run_circuit_command
+
+            return run_circuit_command(options)
+        case _:
+            from entrypoints.doctor import examine
+
+            return examine(read_settings())
 
 
 def _see_working_directory() -> None:
@@ -118,7 +130,42 @@ def _parser() -> argparse.ArgumentParser:
     perplexity = model_commands.add_parser("perplexity", help="measure a model folder on two fixed texts")
     perplexity.add_argument("folder", type=Path)
     perplexity.add_argument("--reference", type=Path, help="a folder to compare with, e.g. at fp32")
+    _add_circuit_commands(commands)
     return parser
+
+
+def _add_circuit_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    circuit = commands.add_parser("circuit", help="make and check circuits that decisions are proved with")
+    circuit_commands = circuit.add_subparsers(dest="circuit_command", metavar="COMMAND", required=True)
+    build = circuit_commands.add_parser("build", help="build a circuit folder from an ONNX model")
+    build.add_argument("model", type=Path, help="ONNX file with one input of fixed shape")
+    build.add_argument("--out", type=Path, required=True, help="the folder to make")
+    build.add_argument(
+        "--inputs",
+        choices=["hashed", "public"],
+        default="hashed",
+        help="what a proof tells of them",
+    )
+    build.add_argument("--logrows", type=int, default=11, help="rows of the circuit, as a power of two")
+    build.add_argument("--decomp-base", type=int, default=128, help="base that integers are written to")
+    build.add_argument("--decomp-legs", type=int, default=4, help="digits that integers have")
+    build.add_argument("--scale", type=int, default=7, help="binary digits after the point; 0 for integers")
+    build.add_argument(
+        "--inner-cols", type=int, default=2, help="columns that inner products are spread over"
+    )
+    build.add_argument("--srs", type=Path, help="a reference string from a ceremony (else an insecure one)")
+    build.add_argument(
+        "--node-modules",
+        type=Path,
+        default=Path("ezkl/contracts/node_modules"),
+        help="where npm's package solc is; without it the verifier is not compiled",
+    )
+    for name, text in (
+        ("verify-artifacts", "compare a circuit folder with its manifest"),
+        ("inspect", "tell what a circuit is, and what its contract costs to deploy"),
+    ):
+        parser = circuit_commands.add_parser(name, help=text)
+        parser.add_argument("folder", type=Path)
 
 
 if __name__ == "__main__":

@@ -5,13 +5,14 @@ backend that is not used costs nothing.
 """
 
 import asyncio
+import os
 from dataclasses import dataclass
 
 from adapters.settings import Backend, Settings
 from domain.errors import ConfigurationError, ServiceError
 from domain.generation import Capability
 from domain.metering import MeteredLabelScorer, MeteredTextGenerator
-from domain.ports import LabelScorer, TextGenerator
+from domain.ports import LabelScorer, Prover, TextGenerator
 from domain.runner import RunnerLimits, WorkflowRunner
 from domain.workflow import WorkflowPorts
 from entrypoints.workflow_classes import construct_workflow
@@ -25,6 +26,7 @@ class Container:
 
     settings: Settings
     generator: TextGenerator
+    prover: Prover | None
     runners: dict[str, WorkflowRunner]
     """By name; ``DEFAULT_WORKFLOW_NAME`` is the one at ``/service_output``."""
 
@@ -36,6 +38,8 @@ class Container:
         """
         await self.generator.open()
         try:
+            if self.prover is not None:
+                await self.prover.open()
             ports = self._ports()
             for runner in self.runners.values():
                 await runner.open(ports)
@@ -47,6 +51,8 @@ class Container:
         """Close the workflows, then the backend."""
         for runner in self.runners.values():
             await runner.close()
+        if self.prover is not None:
+            await self.prover.close()
         await self.generator.close()
 
     def _ports(self) -> WorkflowPorts:
@@ -55,6 +61,7 @@ class Container:
         return WorkflowPorts(
             generator=MeteredTextGenerator(self.generator),
             label_scorer=MeteredLabelScorer(scorer) if scorer is not None else None,
+            prover=self.prover,
             default_parameters=self.settings.default_parameters,
             loop=asyncio.get_running_loop(),
         )
@@ -79,7 +86,7 @@ def build_container(settings: Settings, *, generator: TextGenerator | None = Non
     runners = {
         name: WorkflowRunner(name, construct_workflow(workflow), limits) for name, workflow in named.items()
     }
-    return Container(settings, generator or build_generator(settings), runners)
+    return Container(settings, generator or build_generator(settings), build_prover(settings), runners)
 
 
 def build_generator(settings: Settings) -> TextGenerator:
@@ -99,6 +106,24 @@ def build_generator(settings: Settings) -> TextGenerator:
             from adapters.scripted import ScriptedTextGenerator
 
             return ScriptedTextGenerator(reply=settings.scripted_reply, delay_s=settings.scripted_delay_s)
+
+
+def build_prover(settings: Settings) -> Prover | None:
+    """Build the prover of the circuit that the settings name; None where they name none."""
+    if settings.circuit is None:
+        return None
+    from adapters.ezkl_proof.prover import EzklProver, ProverOptions
+
+    address = settings.verifier_address
+    options = ProverOptions(
+        num_workers=settings.proof_workers,
+        num_threads=settings.proof_threads or len(os.sched_getaffinity(0)),
+        timeout_s=settings.proof_timeout_s,
+        max_waiting=settings.max_waiting_proofs,
+        max_memory_bytes=settings.proof_memory_mib << 20,
+        verifier_address=None if address is None else bytes.fromhex(address.removeprefix("0x")),
+    )
+    return EzklProver(settings.circuit.expanduser(), options)
 
 
 def _onnx_generator(settings: Settings) -> TextGenerator:

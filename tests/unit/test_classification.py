@@ -31,7 +31,9 @@ class FixedScorer:
 
 async def reply_of(workflow: ClassificationWorkflow, scorer: FixedScorer | None) -> object:
     runner = WorkflowRunner("test", workflow, RunnerLimits())
-    ports = WorkflowPorts(ScriptedTextGenerator(), scorer, SamplingParameters(), asyncio.get_running_loop())
+    ports = WorkflowPorts(
+        ScriptedTextGenerator(), scorer, None, SamplingParameters(), asyncio.get_running_loop()
+    )
     await runner.open(ports)
     try:
         return (await runner.run(DATA)).output

@@ -123,6 +123,12 @@ def test_chain_input_is_a_501_that_says_what_is_supported(client: TestClient) ->
     )
 
 
+def test_a_proof_that_the_workflow_does_not_attach_is_a_400(client: TestClient) -> None:
+    response = client.post("/service_output", json=PAYLOAD | {"requires_proof": True})
+
+    assert_is_error(response, 400, "requires_proof", "attaches no proofs")
+
+
 def test_another_content_type_is_a_415(client: TestClient) -> None:
     response = client.post("/service_output", content=b"x", headers={"Content-Type": "text/plain"})
 

@@ -60,7 +60,6 @@ def test_a_wrong_payload_is_refused_with_the_path_of_its_field(payload: dict[str
         ({"source": 0, "data": "00"}, NotSupportedError, "supported: source 1"),
         ({"source": 1, "data": {}, "destination": 0}, NotSupportedError, "on-chain"),
         ({"source": 1, "data": {}, "destination": 2}, InvalidRequestError, "destination"),
-        ({"source": 1, "data": {}, "requires_proof": True}, InvalidRequestError, "no circuit"),
         ({"source": 1, "data": "00"}, InvalidRequestError, "must be an object"),
     ],
 )

@@ -48,7 +48,11 @@ async def running(
     await backend.open()
     runner = WorkflowRunner("test", workflow, RunnerLimits(**limits))
     ports = WorkflowPorts(
-        MeteredTextGenerator(backend), None, SamplingParameters(max_tokens=20), asyncio.get_running_loop()
+        MeteredTextGenerator(backend),
+        None,
+        None,
+        SamplingParameters(max_tokens=20),
+        asyncio.get_running_loop(),
     )
     await runner.open(ports)
     try:

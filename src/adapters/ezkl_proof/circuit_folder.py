@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from adapters.ezkl_proof.solidity import CompiledContract
 from adapters.manifest import Manifest, verify_manifest
 from domain.errors import ConfigurationError
 
@@ -71,3 +72,17 @@ def open_circuit_folder(path: Path) -> CircuitFolder:
         raise ConfigurationError(f"{path} is no circuit folder: its manifest has no {', '.join(missing)}")
     settings = json.loads((path / SETTINGS).read_text(encoding="utf-8"))
     return CircuitFolder(path, manifest, settings)
+
+
+def read_verifier(folder: CircuitFolder) -> CompiledContract:
+    """Return the compiled verifier.
+
+    Raises:
+        ConfigurationError: the circuit was built without a Solidity compiler.
+    """
+    if VERIFIER not in folder.manifest.files:
+        raise ConfigurationError(f"{folder.path} has no compiled verifier: build it with a Solidity compiler")
+    content = json.loads((folder.path / VERIFIER).read_text(encoding="utf-8"))
+    return CompiledContract(
+        content["abi"], bytes.fromhex(content["bytecode"]), int(content["num_deployed_bytes"])
+    )

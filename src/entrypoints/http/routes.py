@@ -51,8 +51,10 @@ class Routes:
         facts["workflow"] = name
         try:
             payload = await read_json_object(request, max_bytes=self._container.settings.max_body_bytes)
-            data = validated(InfernetInput, payload).offchain_data()
-            reply = await unless_disconnected(request, runner.run(data))
+            infernet_input = validated(InfernetInput, payload)
+            data = infernet_input.offchain_data()
+            work = runner.run(data, requires_proof=bool(infernet_input.requires_proof))
+            reply = await unless_disconnected(request, work)
         except ClientDisconnect:
             return Response(status_code=CLIENT_CLOSED_REQUEST)
         headers = self._reply_headers(reply)
