@@ -94,7 +94,7 @@ type: install-dev
 arch: install-dev
 	PYTHONPATH=src:ezkl $(BIN)/lint-imports
 
-bench: install-dev model ## compare with onnxruntime-genai (in .venv-genai), and time the start
+bench: install-dev model contracts ## compare with onnxruntime-genai (in .venv-genai) and EZKL's calibration, time the start
 	bench/run.sh
 
 requirements: ## pin every environment again (needs uv)

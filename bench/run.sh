@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# make bench: decode speed beside onnxruntime-genai on the same folder, and the time to be ready.
+# make bench: decode speed beside onnxruntime-genai on the same folder, the time to be ready, and the tuner beside
+# EZKL's own calibration.
 # genai brings plain onnxruntime, which must not share an environment with onnxruntime-gpu.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -14,3 +15,4 @@ fi
 export PYTHONPATH=.
 .venv/bin/python -m bench.decode --genai-python .venv-genai/bin/python "$@"
 .venv/bin/python -m bench.start
+.venv/bin/python -m bench.circuit

@@ -1,13 +1,20 @@
 """``circuit build``, ``circuit verify-artifacts`` and ``circuit inspect``."""
 
 import argparse
+import json
 from pathlib import Path
+
+import numpy as np
 
 from adapters.ezkl_proof.circuit_builder import build_circuit
 from adapters.ezkl_proof.circuit_folder import VERIFIER, open_circuit_folder, read_verifier
 from adapters.ezkl_proof.parameters import CircuitParameters, InputVisibility
 from adapters.ezkl_proof.solidity import MAX_CONTRACT_BYTES
+from adapters.ezkl_proof.tuner import Samples, tune
 from adapters.onnx.builder import TqdmReporter
+from domain.errors import ConfigurationError
+
+SAMPLE_DIMENSIONS = 2
 
 
 def run_circuit_command(options: argparse.Namespace) -> int:
@@ -28,15 +35,18 @@ def run_circuit_command(options: argparse.Namespace) -> int:
 
 
 def _build(options: argparse.Namespace) -> None:
-    parameters = CircuitParameters(
-        logrows=options.logrows,
-        decomp_base=options.decomp_base,
-        decomp_legs=options.decomp_legs,
-        scale=options.scale,
-        num_inner_cols=options.inner_cols,
-    )
-    has_solc = (options.node_modules / "solc").is_dir()
     report = TqdmReporter()
+    has_solc = (options.node_modules / "solc").is_dir()
+    if options.samples is None:
+        parameters = CircuitParameters(
+            logrows=options.logrows,
+            decomp_base=options.decomp_base,
+            decomp_legs=options.decomp_legs,
+            scale=options.scale,
+            num_inner_cols=options.inner_cols,
+        )
+    else:
+        parameters = _tuned(options, report)
     if not has_solc:
         report.warn(
             f"no Solidity compiler in {options.node_modules}: the verifier is not compiled (make contracts)"
@@ -51,6 +61,36 @@ def _build(options: argparse.Namespace) -> None:
         node_modules=options.node_modules if has_solc else None,
     )
     print(options.out)
+
+
+def _tuned(options: argparse.Namespace, report: TqdmReporter) -> CircuitParameters:
+    samples = _read_samples(options.samples)
+    visibility = InputVisibility(options.inputs)
+    result = tune(options.model, samples, visibility, report, node_modules=options.node_modules)
+    accuracy = result.accuracy
+    print(f"label agreement {accuracy.label_agreement:.1%}, largest error {accuracy.max_error:.3g}")
+    print("logrows  base  legs  scale  inner cols   prove s   setup s   pk MB   verifier bytes")
+    for candidate in sorted(result.candidates, key=lambda c: c.prove_s):
+        p = candidate.parameters
+        note = "  <- chosen" if candidate == result.chosen else ""
+        note = note if candidate.is_deployable else "  too large to deploy"
+        print(
+            f"{p.logrows:7} {p.decomp_base:5} {p.decomp_legs:5} {p.scale:6} {p.num_inner_cols:11} "
+            f"{candidate.prove_s:9.3f} {candidate.setup_s:9.2f} {candidate.proving_key_bytes / 1e6:7.1f} "
+            f"{candidate.num_verifier_bytes:16,}{note}",
+        )
+    print("chosen: the fastest to prove of those that are accurate enough and can be deployed")
+    return result.chosen.parameters
+
+
+def _read_samples(path: Path) -> Samples:
+    try:
+        samples = np.array(json.loads(path.read_text(encoding="utf-8")), np.float64)
+    except (OSError, ValueError, TypeError) as error:
+        raise ConfigurationError(f"{path} is not a JSON list of inputs: {error}") from error
+    if samples.ndim != SAMPLE_DIMENSIONS or not len(samples) or not np.isfinite(samples).all():
+        raise ConfigurationError(f"{path} must hold a list of inputs of the same length, finite numbers")
+    return samples
 
 
 def _inspect(path: Path) -> None:

@@ -146,6 +146,9 @@ def _add_circuit_commands(commands: "argparse._SubParsersAction[argparse.Argumen
         default="hashed",
         help="what a proof tells of them",
     )
+    build.add_argument(
+        "--samples", type=Path, help="JSON list of inputs as they will come: the parameters are tuned on them"
+    )
     build.add_argument("--logrows", type=int, default=11, help="rows of the circuit, as a power of two")
     build.add_argument("--decomp-base", type=int, default=128, help="base that integers are written to")
     build.add_argument("--decomp-legs", type=int, default=4, help="digits that integers have")

@@ -8,10 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import httpx2
+import numpy as np
 import pytest
 
 from entrypoints.cli import main
 from tests.checkpoints import LLAMA, write_safetensors_checkpoint
+from tests.contracts import NODE_MODULES
+from tests.heads import write_head
 from tests.service_process import ServiceProcess, service
 
 README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
@@ -125,6 +128,29 @@ def test_the_example_of_a_named_workflow_works(model: dict[str, Any]) -> None:
         reply = send(request, running).json()
 
     assert set(reply["probabilities"]) == {"good", "bad"}
+
+
+def test_the_proof_commands_and_request_work(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (request,) = curls("Proofs")
+    num_inputs = len(json.loads(request.words[request.words.index("-d") + 1])["data"]["inputs"])
+    write_head(tmp_path / "head.onnx", (num_inputs, 3))
+    samples = np.random.default_rng(3).normal(0, 1, (20, num_inputs)).tolist()
+    (tmp_path / "samples.json").write_text(json.dumps(samples))
+    places = {name: str(tmp_path / name) for name in ("head.onnx", "samples.json", "circuits/head")}
+    for command in commands("Proofs"):
+        if "circuit" in command.words:
+            arguments = [places.get(word, word) for word in command.words[1:]]
+            extra = ["--node-modules", str(NODE_MODULES)] if "build" in arguments else []
+            assert main([*arguments, *extra]) == 0
+    assert "fits" in capsys.readouterr().out
+
+    (command,) = serves("Proofs")
+    settings = command.variables | {"LLM_CIRCUIT": places[command.variables["LLM_CIRCUIT"]]}
+    with service(LLM_BACKEND="scripted", **settings) as running:
+        reply = send(request, running).json()
+
+    assert reply["action"] in {"noop", "buy", "sell"}
+    assert reply["proof"]["calldata"]["verifyProof"].startswith("0x1e8e1e13")
 
 
 def test_the_model_commands_work(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -2,6 +2,7 @@
 
 from dataclasses import asdict, dataclass
 from enum import StrEnum
+from math import prod
 from typing import Any
 
 
@@ -30,6 +31,11 @@ class CircuitParameters:
     """Binary digits after the point, of inputs and weights; 0 for models of integers."""
     num_inner_cols: int
     """Columns that inner products are spread over: more columns, fewer rows, a larger contract."""
+
+    @property
+    def largest_magnitude(self) -> int:
+        """Integers in the circuit are at most this far from zero."""
+        return prod([self.decomp_base] * self.decomp_legs) - 1
 
 
 def run_arguments(parameters: CircuitParameters, visibility: InputVisibility) -> dict[str, Any]:
