@@ -23,6 +23,8 @@ contract Store {
     function setRaw(bytes calldata raw_) external { _raw = raw_; }
     function values() external view returns (int256[] memory) { return _values; }
     function value() external view returns (int256) { return _values[0]; }
+    function echo(uint256 value_) external pure returns (uint256) { return value_; }
+    function echo(int256 value_) external pure returns (int256) { return value_; }
     function broken() external pure { revert("broken"); }
     function raw() external view {
         bytes memory answer = _raw;

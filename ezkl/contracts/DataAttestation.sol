@@ -40,7 +40,12 @@ contract DataAttestation {
     uint256 public immutable firstInstance;
     uint256 public immutable numSources;
     mapping(uint256 index => Source) private _sources;
-    mapping(address verifier => bool) public isAllowed;
+    mapping(address verifier => bool) private _isAllowed;
+
+    /// @dev What the usual case needs lies in the code, where reading is free: the first verifier, and the first source
+    /// if it is called by a selector alone. selector | numInstances | scale | decimals | kind | account; 0: in storage
+    address private immutable _firstVerifier;
+    uint256 private immutable _firstSource;
 
     error NoSources();
     error NoVerifiers();
@@ -61,7 +66,7 @@ contract DataAttestation {
         if (sources_.length == 0) revert NoSources();
         for (uint256 i = 0; i < verifiers.length; ++i) {
             if (verifiers[i].code.length == 0) revert AccountWithoutCode(verifiers[i]);
-            isAllowed[verifiers[i]] = true;
+            _isAllowed[verifiers[i]] = true;
         }
         for (uint256 i = 0; i < sources_.length; ++i) {
             Source memory source = sources_[i];
@@ -72,6 +77,13 @@ contract DataAttestation {
         }
         numSources = sources_.length;
         firstInstance = firstInstance_;
+        _firstVerifier = verifiers[0];
+        _firstSource = sources_[0].callData.length == 4 ? _packed(sources_[0]) : 0;
+    }
+
+    /// @notice Whether a verifier is on the allow-list
+    function isAllowed(address verifier) public view returns (bool) {
+        return verifier == _firstVerifier || _isAllowed[verifier];
     }
 
     /// @notice Check a proof and its data
@@ -79,7 +91,7 @@ contract DataAttestation {
     /// @param encoded calldata of its verifyProof(bytes,uint256[]), in canonical form
     /// @return true; every failure reverts with its own error
     function verifyWithDataAttestation(address verifier, bytes calldata encoded) external view returns (bool) {
-        if (!isAllowed[verifier]) revert VerifierNotAllowed(verifier);
+        if (!isAllowed(verifier)) revert VerifierNotAllowed(verifier);
         _attest(_instancesOf(encoded));
         if (verifier.code.length == 0) revert AccountWithoutCode(verifier);
         (bool success, bytes memory answer) = verifier.staticcall(encoded);
@@ -95,7 +107,7 @@ contract DataAttestation {
     function _attest(uint256[] calldata instances) private view {
         uint256 next = firstInstance;
         for (uint256 i = 0; i < numSources; ++i) {
-            Source storage source = _sources[i];
+            Source memory source = i == 0 && _firstSource != 0 ? _unpacked(_firstSource) : _sources[i];
             (bool success, bytes memory answer) = source.account.staticcall(source.callData);
             if (!success) revert SourceFailed(i);
             uint256 count = source.numInstances;
@@ -108,19 +120,19 @@ contract DataAttestation {
             }
             uint256 start = kind == Kind.SignedArray ? 64 : 0;
             for (uint256 j = 0; j < count; ++j) {
-                uint256 expected = _felt(_word(answer, start + 32 * j), source, kind, i);
+                uint256 expected = _felt(_word(answer, start + 32 * j), source, i);
                 if (instances[next] != expected) revert InstanceMismatch(next, expected, instances[next]);
                 ++next;
             }
         }
     }
 
-    function _felt(uint256 word, Source storage source, Kind kind, uint256 index) private view returns (uint256) {
-        if (kind == Kind.Raw) {
+    function _felt(uint256 word, Source memory source, uint256 index) private pure returns (uint256) {
+        if (source.kind == Kind.Raw) {
             if (word >= FIELD) revert ValueOutOfField(index);
             return word;
         }
-        bool isNegative = kind != Kind.Unsigned && word >> 255 == 1;
+        bool isNegative = source.kind != Kind.Unsigned && word >> 255 == 1;
         uint256 magnitude = word;
         if (isNegative) {
             unchecked {
@@ -134,6 +146,23 @@ contract DataAttestation {
         if (2 * (shifted % denominator) >= denominator) ++rounded;
         if (rounded > FIELD / 2) revert ValueOutOfField(index);
         return isNegative && rounded != 0 ? FIELD - rounded : rounded;
+    }
+
+    function _packed(Source memory source) private pure returns (uint256) {
+        return uint256(uint160(source.account)) | (uint256(source.kind) << 160) | (uint256(source.decimals) << 168)
+            | (uint256(source.scale) << 176) | (uint256(source.numInstances) << 184)
+            | (uint256(uint32(bytes4(source.callData))) << 216);
+    }
+
+    function _unpacked(uint256 packed) private pure returns (Source memory) {
+        return Source({
+            account: address(uint160(packed)),
+            kind: Kind(uint8(packed >> 160)),
+            decimals: uint8(packed >> 168),
+            scale: uint8(packed >> 176),
+            numInstances: uint32(packed >> 184),
+            callData: abi.encodePacked(bytes4(uint32(packed >> 216)))
+        });
     }
 
     /// @dev An int256[] of `count` elements and nothing else

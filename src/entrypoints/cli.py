@@ -42,6 +42,10 @@ def _run(options: argparse.Namespace, hypercorn_arguments: list[str]) -> int:
             from entrypoints.circuits import run_circuit_command
 
             return run_circuit_command(options)
+        case "proof":
+            from entrypoints.proofs import run_proof_command
+
+            return run_proof_command(options)
         case _:
             from entrypoints.doctor import examine
 
@@ -131,6 +135,7 @@ def _parser() -> argparse.ArgumentParser:
     perplexity.add_argument("folder", type=Path)
     perplexity.add_argument("--reference", type=Path, help="a folder to compare with, e.g. at fp32")
     _add_circuit_commands(commands)
+    _add_proof_commands(commands)
     return parser
 
 
@@ -169,6 +174,17 @@ def _add_circuit_commands(commands: "argparse._SubParsersAction[argparse.Argumen
     ):
         parser = circuit_commands.add_parser(name, help=text)
         parser.add_argument("folder", type=Path)
+
+
+def _add_proof_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    proof = commands.add_parser("proof", help="check the proofs that came with replies")
+    proof_commands = proof.add_subparsers(dest="proof_command", metavar="COMMAND", required=True)
+    verify = proof_commands.add_parser("verify", help="check the proof in a saved reply")
+    verify.add_argument("reply", type=Path, help="JSON file with the body of a reply")
+    verify.add_argument("--circuit", type=Path, help="check natively, with this circuit folder")
+    verify.add_argument("--rpc", help="URL of a chain's node, to check there")
+    verify.add_argument("--verifier", help="address of the circuit's verifier contract")
+    verify.add_argument("--attestation", help="address of a DataAttestation contract")
 
 
 if __name__ == "__main__":

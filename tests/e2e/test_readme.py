@@ -149,6 +149,10 @@ def test_the_proof_commands_and_request_work(tmp_path: Path, capsys: pytest.Capt
     with service(LLM_BACKEND="scripted", **settings) as running:
         reply = send(request, running).json()
 
+    (tmp_path / "reply.json").write_text(json.dumps(reply))
+    (check,) = [command for command in commands("Proofs") if "verify" in command.words]
+    places["reply.json"] = str(tmp_path / "reply.json")
+    assert main([places.get(word, word) for word in check.words[1:]]) == 0
     assert reply["action"] in {"noop", "buy", "sell"}
     assert reply["proof"]["calldata"]["verifyProof"].startswith("0x1e8e1e13")
 

@@ -22,7 +22,6 @@ from tests.integration.ezkl_proof.conftest import Proven
 
 RAW, UNSIGNED, SIGNED, SIGNED_ARRAY = range(4)
 CONSTRUCTOR = ("address[]", "(address,uint8,uint8,uint8,uint32,bytes)[]", "uint256")
-MAX_GAS_OVER_VERIFY = 15_000
 
 
 def selector(signature: str) -> bytes:
@@ -108,14 +107,25 @@ def test_the_calldata_layer_makes_the_call(by_hash: Setting) -> None:
     assert by_hash.chain.call(by_hash.attestation, encode_attestation_call(call)).succeeded
 
 
-def test_an_attestation_of_one_hash_costs_little_over_the_bare_check(by_hash: Setting) -> None:
-    bare = by_hash.chain.call(by_hash.verifier, encode_verify_call(by_hash.verify_call))
-    attested = by_hash.attest()
-    print(f"verifyProof {bare.gas} gas, with attestation {attested.gas}")  # noqa: T201 - the figures
+def test_a_source_that_is_called_with_an_argument_passes_too(hashed: Proven) -> None:
+    # read from storage, where the usual source lies in the code
+    made = setting(hashed, (RAW, 0, 0, 1, selector("echo(uint256)") + hashed.proof.instances[0].to_bytes(32)))
 
-    assert bare.succeeded
-    assert bare.gas <= 900_000
-    assert attested.gas - bare.gas <= MAX_GAS_OVER_VERIFY
+    assert made.attest().succeeded
+
+
+def test_a_second_source_and_a_second_verifier_pass_too(public: Proven) -> None:
+    chain = Chain()
+    verifiers = [chain.deploy(verifier_bytecode(public.circuit)) for _ in range(2)]
+    store = chain.deploy(store_contract().bytecode)
+    values = [
+        (store, SIGNED, 3, 7, 1, selector("echo(int256)") + encode(["int256"], [value]))
+        for value in (thousandths(public.inputs))
+    ]
+    attestation = chain.deploy(attestation_contract().bytecode, CONSTRUCTOR, (verifiers, values, 0))
+    made = Setting(chain, verifiers[1], store, attestation, public)
+
+    assert made.attest().succeeded
 
 
 def test_other_stored_data_is_a_mismatch(by_hash: Setting, by_values: Setting) -> None:
