@@ -91,7 +91,8 @@ def gen_witness(circuit: str, inputs: Sequence[float]) -> dict[str, Any]:
     """Return the witness of an input; its outputs tell what the circuit computes."""
     data = json.dumps({"input_data": [list(inputs)]}, allow_nan=False)
     with _translated():
-        witness: dict[str, Any] = ezkl.gen_witness(data=data, model=circuit)
+        # its own default writes the witness into the working directory
+        witness: dict[str, Any] = ezkl.gen_witness(data=data, model=circuit, output=None)
     return witness
 
 

@@ -6,10 +6,12 @@ the name of the step that failed. It ends when the connection does. Whatever EZK
 """
 
 import json
+import os
 import resource
 import sys
-import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from itertools import pairwise
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -23,40 +25,44 @@ from adapters.ezkl_proof.proof_answer import READY, ProofAnswer, StepFailure
 def serve(connection: Connection, circuit: Path) -> None:
     """Answer inputs until the connection ends."""
     connection.send(READY)
-    with tempfile.TemporaryDirectory(prefix="llm-inference-service-proof-") as folder:
-        while True:
-            try:
-                inputs = connection.recv()
-            except EOFError:
-                return
-            connection.send(_answer(circuit, inputs, Path(folder)))
+    while True:
+        try:
+            inputs = connection.recv()
+        except EOFError:
+            return
+        connection.send(_answer(circuit, inputs))
 
 
-def _answer(circuit: Path, inputs: list[float], folder: Path) -> ProofAnswer | StepFailure:
+def _answer(circuit: Path, inputs: list[float]) -> ProofAnswer | StepFailure:
     def file(name: str) -> str:
         return str(circuit / name)
 
-    witness_file, proof_file = folder / "witness.json", folder / "proof.json"
     step = "witness"
     times_s = [time.monotonic()]
     try:
-        witness = ezkl_steps.gen_witness(file(CIRCUIT), inputs)
-        witness_file.write_text(json.dumps(witness))
-        times_s.append(time.monotonic())
-        step = "prove"
-        raw = ezkl_steps.prove(
-            file(CIRCUIT), file(PROVING_KEY), file(SRS), str(witness_file), str(proof_file)
-        )
-        times_s.append(time.monotonic())
-        step = "verify"  # EZKL proves a tampered witness without a word
-        ezkl_steps.verify(str(proof_file), file(SETTINGS), file(VERIFYING_KEY), file(SRS))
-        times_s.append(time.monotonic())
+        with _file_in_memory() as witness_file, _file_in_memory() as proof_file:
+            witness = ezkl_steps.gen_witness(file(CIRCUIT), inputs)
+            Path(witness_file).write_text(json.dumps(witness), encoding="utf-8")
+            times_s.append(time.monotonic())
+            step = "prove"
+            raw = ezkl_steps.prove(file(CIRCUIT), file(PROVING_KEY), file(SRS), witness_file, proof_file)
+            times_s.append(time.monotonic())
+            step = "verify"  # EZKL proves a tampered witness without a word
+            ezkl_steps.verify(proof_file, file(SETTINGS), file(VERIFYING_KEY), file(SRS))
+            times_s.append(time.monotonic())
     except EzklError:
         return StepFailure(step)
-    finally:
-        witness_file.unlink(missing_ok=True)
-        proof_file.unlink(missing_ok=True)
     return ProofAnswer(raw, *(end - start for start, end in pairwise(times_s)))
+
+
+@contextmanager
+def _file_in_memory() -> Iterator[str]:
+    """Yield the path of a file on no disk: a witness must not outlive a process that is killed."""
+    descriptor = os.memfd_create("proof")
+    try:
+        yield f"/proc/self/fd/{descriptor}"
+    finally:
+        os.close(descriptor)
 
 
 def main(descriptor: str, circuit: str, max_memory_bytes: str) -> None:

@@ -1,6 +1,7 @@
 """The prover on real circuits, and each way that EZKL or a caller can go wrong."""
 
 import asyncio
+import contextlib
 import math
 import os
 import shutil
@@ -72,6 +73,35 @@ async def test_with_a_verifiers_address_the_attestations_calldata_comes_too(hash
     call = decode_attestation_call(result.attestation_calldata)
     assert call.verifier == address
     assert call.verify_call == decode_verify_call(result.verify_calldata)
+
+
+async def test_a_proof_that_is_given_up_leaves_no_witness_behind(
+    hashed: Proven, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    before = files_under(hashed.circuit)
+    async with proving(hashed.circuit, timeout_s=0.4) as prover:
+        with contextlib.suppress(DeadlineExceededError):  # the child is killed in the middle
+            await prover.prove(REALS)
+
+        assert files_under(tmp_path) == []
+        assert files_under(hashed.circuit) == before
+
+
+def files_under(folder: Path) -> list[Path]:
+    return sorted(file for file in folder.rglob("*") if file.is_file())
+
+
+async def test_a_finished_proof_leaves_no_witness_behind(
+    public: Proven, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    async with proving(public.circuit) as prover:
+        await prover.prove(REALS)
+
+        assert files_under(tmp_path) == []
 
 
 async def test_proofs_at_once_share_the_workers_and_keep_to_themselves(public: Proven) -> None:
