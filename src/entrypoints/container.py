@@ -8,6 +8,8 @@ import asyncio
 import os
 from dataclasses import dataclass
 
+import structlog
+
 from adapters.settings import Backend, Settings
 from domain.errors import ConfigurationError, ServiceError
 from domain.generation import Capability
@@ -16,6 +18,8 @@ from domain.ports import LabelScorer, Prover, TextGenerator
 from domain.runner import RunnerLimits, WorkflowRunner
 from domain.workflow import WorkflowPorts
 from entrypoints.workflow_classes import construct_workflow
+
+log = structlog.stdlib.get_logger()
 
 DEFAULT_WORKFLOW_NAME = "default"
 
@@ -40,6 +44,11 @@ class Container:
         try:
             if self.prover is not None:
                 await self.prover.open()
+                if self.prover.circuit.is_srs_insecure:
+                    log.warning(
+                        "proofs of this circuit can be forged: its reference string is for tests only",
+                        circuit_id=self.prover.circuit.circuit_id,
+                    )
             ports = self._ports()
             for runner in self.runners.values():
                 await runner.open(ports)

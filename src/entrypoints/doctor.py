@@ -26,6 +26,9 @@ def examine(settings: Settings) -> int:
             (f"workflow {name}", lambda w=workflow: type(construct_workflow(w)).__qualname__),  # type: ignore[misc]
         )
     findings += _backend_findings(settings)
+    if settings.circuit is not None:
+        circuit = settings.circuit.expanduser()
+        findings.append(("circuit", lambda: _circuit(circuit)))
     holds = [_report(name, finding) for name, finding in findings]
     return 0 if all(holds) else 1
 
@@ -82,6 +85,14 @@ def _model_folder(settings: Settings) -> str:
     manifest = verify_manifest(folder.path)
     checked = "no manifest: made by another tool" if manifest is None else "checksums match"
     return f"{folder.path}; {folder.num_layers} layers, context {folder.context_length}; {checked}"
+
+
+def _circuit(path: Path) -> str:
+    from adapters.ezkl_proof.circuit_folder import open_circuit_folder
+
+    folder = open_circuit_folder(path)
+    srs = "INSECURE reference string, for tests only" if folder.is_srs_insecure else "given reference string"
+    return f"{folder.path}; {folder.circuit_id}; {srs}; checksums match"
 
 
 def _openai(settings: Settings) -> str:

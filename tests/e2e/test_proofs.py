@@ -93,6 +93,20 @@ def test_an_input_that_the_circuit_does_not_take_is_a_400_that_names_it(
     assert response.json()["description"].startswith(f"{path}")
 
 
+def test_a_circuit_for_tests_is_called_so_at_the_start(
+    running: ServiceProcess,
+    circuit: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert any("can be forged" in line for line in running.lines)
+
+    monkeypatch.setenv("LLM_CIRCUIT", str(circuit))
+    monkeypatch.setenv("LLM_BACKEND", "scripted")
+    assert main(["doctor"]) == 0
+    assert "INSECURE reference string" in capsys.readouterr().out
+
+
 def test_the_chat_workflow_beside_it_attaches_no_proof(running: ServiceProcess) -> None:
     data = {"key": "1", "messageId": "2", "text": "hello", "history": []}
     payload = {"source": 1, "data": data, "requires_proof": True}
