@@ -32,7 +32,7 @@ $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
 
 $(VENV)/serve.stamp: requirements/serve.txt requirements/build.txt pyproject.toml | $(VENV)/bin/python
-	@echo "==> installing the service and what it needs (about 550 MB, no torch)"
+	@echo "==> installing the service and what it needs (about 640 MB, no torch)"
 	$(PIP) -r requirements/serve.txt -r requirements/build.txt
 	$(EDITABLE)
 	@touch $@
