@@ -7,6 +7,8 @@ from typing import Any
 
 import httpx2
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from entrypoints.cli import main
 from ezkl_calldata import decode_attestation_call, decode_verify_call
@@ -91,6 +93,47 @@ def test_an_input_that_the_circuit_does_not_take_is_a_400_that_names_it(
 
     assert response.status_code == 400
     assert response.json()["description"].startswith(f"{path}")
+
+
+malformed_numbers = st.one_of(
+    st.none(),
+    st.booleans(),
+    st.text(max_size=5),
+    st.sampled_from(["1", "NaN", "0x1"]),
+    st.floats(1e9, allow_infinity=False),
+    st.floats(max_value=-1e9, allow_infinity=False),
+    st.integers(10**9),
+    st.lists(st.integers(), max_size=2),
+)
+vectors = st.lists(st.floats(-100, 100), min_size=16, max_size=16)
+malformed_vectors = st.one_of(
+    st.tuples(vectors, st.integers(0, 15), malformed_numbers).map(
+        lambda drawn: [*drawn[0][: drawn[1]], drawn[2], *drawn[0][drawn[1] + 1 :]]
+    ),
+    st.lists(st.floats(-100, 100), max_size=40).filter(lambda vector: len(vector) != 16),
+    st.none() | st.booleans() | st.text() | st.integers() | st.dictionaries(st.text(), st.integers()),
+)
+
+
+@pytest.mark.timeout(300)
+def test_two_thousand_malformed_inputs_are_each_a_400_and_cost_nothing(running: ServiceProcess) -> None:
+    num_refused = 0
+    with httpx2.Client(timeout=10) as client:
+
+        @settings(max_examples=2000, deadline=None, database=None, suppress_health_check=list(HealthCheck))
+        @given(inputs=malformed_vectors)
+        def refused(inputs: Any) -> None:
+            nonlocal num_refused
+            payload = {"source": 1, "requires_proof": True, "data": {"inputs": inputs}}
+            response = client.post(f"{running.url}/workflows/decision/service_output", json=payload)
+            assert response.status_code == 400, inputs
+            assert "data.inputs" in response.json()["description"]
+            num_refused += 1
+
+        refused()
+
+    assert num_refused >= 2000
+    assert post(running, {"inputs": VECTOR}, requires_proof=True).status_code == 200
 
 
 def test_a_circuit_for_tests_is_called_so_at_the_start(

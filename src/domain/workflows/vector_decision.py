@@ -20,7 +20,8 @@ MAX_INPUTS = 65_536
 class VectorRequest(BaseModel):
     """The ``data`` of a request."""
 
-    model_config = ConfigDict(frozen=True)
+    # strict: neither "1" nor true is a number here
+    model_config = ConfigDict(frozen=True, strict=True, allow_inf_nan=False)
 
     inputs: Annotated[list[int | float], Field(min_length=1, max_length=MAX_INPUTS)] = Field(
         description="the numbers that the circuit's model takes"
