@@ -11,9 +11,12 @@ ADDRESS = re.compile(r"^http://\S+$")
 
 
 @contextmanager
-def llama_server(model: Path, *, num_slots: int = 4, context_length: int = 1024) -> Iterator[str]:
-    """Serve a GGUF file; yields the base URL of the API."""
+def llama_server(
+    model: Path, *, num_slots: int = 4, context_length: int = 1024, embeds: bool = False
+) -> Iterator[str]:
+    """Serve a GGUF file (embeddings alone, where asked); yields the base URL of the API."""
     command = [sys.executable, __file__, str(model), str(num_slots), str(context_length * num_slots)]
+    command += ["embeds"] if embeds else []
     process = subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
     )
@@ -30,7 +33,7 @@ def llama_server(model: Path, *, num_slots: int = 4, context_length: int = 1024)
         process.stdout.close()
 
 
-def main(model: str, num_slots: str, context_length: str) -> None:
+def main(model: str, num_slots: str, context_length: str, mode: str = "") -> None:
     """Serve until stdin closes."""
     import xllamacpp  # noqa: PLC0415 - in the child alone
 
@@ -45,6 +48,9 @@ def main(model: str, num_slots: str, context_length: str) -> None:
     params.cpuparams.n_threads = 2
     params.warmup = False
     params.cache_prompt = False
+    if mode == "embeds":
+        params.embedding = True
+        params.pooling_type = xllamacpp.llama_pooling_type.LLAMA_POOLING_TYPE_MEAN
     server = xllamacpp.Server(params)
     sys.stdout.write(f"{server.listening_address}\n")
     sys.stdout.flush()

@@ -131,6 +131,7 @@ class Settings(BaseSettings):
     openai_base_url: str | None = Field(default=None, validation_alias="LLM_OPENAI_BASE_URL")
     openai_api_key: SecretStr | None = Field(default=None, validation_alias="LLM_OPENAI_API_KEY")
     openai_model: str | None = Field(default=None, validation_alias="LLM_OPENAI_MODEL")
+    openai_embedding_model: str | None = Field(default=None, validation_alias="LLM_OPENAI_EMBEDDING_MODEL")
     openai_connect_timeout_s: PositiveFloat = Field(
         default=5.0, validation_alias="LLM_OPENAI_CONNECT_TIMEOUT_S"
     )
@@ -140,6 +141,7 @@ class Settings(BaseSettings):
     scripted_reply: str | None = Field(default=None, validation_alias="LLM_SCRIPTED_REPLY")
     scripted_delay_s: float = Field(default=0.0, ge=0, validation_alias="LLM_SCRIPTED_DELAY_S")
 
+    decision_head: Path | None = Field(default=None, validation_alias="LLM_DECISION_HEAD")
     circuit: Path | None = Field(default=None, validation_alias="LLM_CIRCUIT")
     verifier_address: str | None = Field(
         default=None, pattern="^0x[0-9a-fA-F]{40}$", validation_alias="LLM_VERIFIER_ADDRESS"

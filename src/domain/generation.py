@@ -103,10 +103,19 @@ class LabelScores:
     usage: Usage
 
 
+@dataclass(frozen=True, slots=True)
+class Embedding:
+    """A text as a vector of reals; how the backend pools its tokens is its own affair."""
+
+    vector: tuple[float, ...]
+    usage: Usage
+
+
 class Capability(Enum):
     """What a backend can do beyond generating text; a workflow declares what it requires."""
 
     LABEL_SCORES = "label scores"
+    EMBEDDINGS = "embeddings"
     PROOFS = "proofs"
     """Of the service rather than the backend: a circuit is configured."""
 

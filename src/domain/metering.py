@@ -12,9 +12,17 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any
 
-from domain.generation import Capability, FinishReason, LabelScores, ModelDescription, TokenChunk, Usage
+from domain.generation import (
+    Capability,
+    Embedding,
+    FinishReason,
+    LabelScores,
+    ModelDescription,
+    TokenChunk,
+    Usage,
+)
 from domain.messages import ChatMessage, Prompt
-from domain.ports import LabelScorer, TextGenerator
+from domain.ports import LabelScorer, TextEmbedder, TextGenerator
 
 
 @dataclass(slots=True)
@@ -95,3 +103,15 @@ class MeteredLabelScorer:
         scores = await self._scorer.score_labels(messages, labels)
         current_meter().usage += scores.usage
         return scores
+
+
+class MeteredTextEmbedder:
+    """A ``TextEmbedder`` that reports what it does to the request's meter."""
+
+    def __init__(self, embedder: TextEmbedder) -> None:
+        self._embedder = embedder
+
+    async def embed(self, text: str) -> Embedding:
+        embedding = await self._embedder.embed(text)
+        current_meter().usage += embedding.usage
+        return embedding

@@ -3,7 +3,7 @@
 from collections.abc import AsyncGenerator, Sequence
 from typing import Protocol, runtime_checkable
 
-from domain.generation import Capability, LabelScores, ModelDescription, TokenChunk
+from domain.generation import Capability, Embedding, LabelScores, ModelDescription, TokenChunk
 from domain.messages import ChatMessage, Prompt
 from domain.proofs import CircuitDescription, ProofResult
 
@@ -59,6 +59,18 @@ class LabelScorer(Protocol):
 
     async def score_labels(self, messages: Sequence[ChatMessage], labels: Sequence[str]) -> LabelScores:
         """Score each label as the assistant's next words.
+
+        Raises: as ``TextGenerator.generate``.
+        """
+        ...
+
+
+@runtime_checkable
+class TextEmbedder(Protocol):
+    """Turns a text into a vector: a backend with ``Capability.EMBEDDINGS``."""
+
+    async def embed(self, text: str) -> Embedding:
+        """Return the embedding of a text, which is taken as it is, without a chat template.
 
         Raises: as ``TextGenerator.generate``.
         """

@@ -89,6 +89,7 @@ def _model(options: argparse.Namespace) -> int:
                 precision=Precision(options.precision),
                 head_precision=Precision(options.head_precision) if options.head_precision else None,
                 embedding_precision=Precision(options.embedding_precision),
+                has_hidden_states=options.hidden_states,
             )
             build_model_folder(options.source, options.out, build_options, TqdmReporter())
             print(options.out)
@@ -126,6 +127,12 @@ def _parser() -> argparse.ArgumentParser:
     build.add_argument("--precision", choices=precisions, default="int8_block", help="of the weights")
     build.add_argument("--head-precision", choices=precisions, help="of the output layer (as the weights)")
     build.add_argument("--embedding-precision", choices=precisions, default="fp32", help="of the embedding")
+    build.add_argument(
+        "--hidden-states",
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help="give hidden states too, for embeddings (default: yes)",
+    )
     export = model_commands.add_parser(
         "export", help="export any Hugging Face checkpoint with optimum (needs the extra 'optimum')"
     )

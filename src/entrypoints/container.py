@@ -181,6 +181,7 @@ def _openai_generator(settings: Settings) -> TextGenerator:
         base_url=settings.openai_base_url,
         api_key=settings.openai_api_key.get_secret_value() if settings.openai_api_key else None,
         model=settings.openai_model,
+        embedding_model=settings.openai_embedding_model,
         connect_timeout_s=settings.openai_connect_timeout_s,
         read_timeout_s=settings.openai_read_timeout_s,
         max_retries=settings.openai_max_retries,

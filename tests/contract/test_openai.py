@@ -1,12 +1,15 @@
 """The backend over an OpenAI-compatible server keeps the contract, against llama.cpp's own server."""
 
+import math
 from collections.abc import AsyncIterator, Callable, Iterator
+from operator import mul
 from pathlib import Path
 
 import pytest
 
+from adapters.onnx.backend import OnnxOptions, OnnxTextGenerator
 from adapters.openai_http import OpenAITextGenerator
-from domain.generation import Generation
+from domain.generation import Capability, Generation
 from domain.ports import TextGenerator
 from domain.workflow import collect
 from tests.contract.text_generator import TextGeneratorContract, prompt
@@ -61,3 +64,24 @@ async def test_sampling_parameters_reach_the_server(base_url: str) -> None:
         assert await sampled(temperature=1.5, top_k=1) == await sampled(temperature=0)
     finally:
         await generator.close()
+
+
+async def test_embeddings_of_a_server_are_those_of_the_engine_on_the_same_model(
+    smollm2_gguf: Path, smollm2_folder: Path
+) -> None:
+    engine = OnnxTextGenerator(smollm2_folder, "smollm2", OnnxOptions(max_context_tokens=128))
+    await engine.open()
+    with llama_server(smollm2_gguf, embeds=True) as url:
+        server = OpenAITextGenerator(url, embedding_model="smollm2")
+        await server.open()
+        theirs = await server.embed("The price doubled overnight.")
+        await server.close()
+    ours = await engine.embed("The price doubled overnight.")
+    await engine.close()
+
+    # the server's are of length 1
+    length = math.hypot(*ours.vector)
+    assert sum(map(mul, ours.vector, theirs.vector)) / length == pytest.approx(1, abs=0.01)
+    assert ours.usage == theirs.usage
+    assert Capability.EMBEDDINGS in server.capabilities
+    assert Capability.EMBEDDINGS not in OpenAITextGenerator(url).capabilities

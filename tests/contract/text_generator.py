@@ -1,6 +1,7 @@
 """What every ``TextGenerator`` does; each backend's test module subclasses this and gives it a generator."""
 
 import asyncio
+import math
 from collections.abc import Callable
 from contextlib import aclosing
 
@@ -9,7 +10,7 @@ import pytest
 from domain.errors import ContextLengthError, UnavailableError
 from domain.generation import Capability, FinishReason, Generation, SamplingParameters
 from domain.messages import ChatMessage, Prompt
-from domain.ports import LabelScorer, TextGenerator
+from domain.ports import LabelScorer, TextEmbedder, TextGenerator
 from domain.workflow import collect
 
 QUESTION = "Name the capital of France and tell a long story about the sea."
@@ -132,6 +133,25 @@ class TextGeneratorContract:
             await collect(generator.generate(prompt()))
         with pytest.raises(UnavailableError):
             await generator.ping()
+
+    async def test_embeddings_are_vectors_of_one_size_that_tell_texts_apart(
+        self, generator: TextGenerator
+    ) -> None:
+        if Capability.EMBEDDINGS not in generator.capabilities:
+            return
+        assert isinstance(generator, TextEmbedder)
+
+        texts = ["I love it.", "I love it.", "The meeting is at noon.", "word " * 300]
+        first, same, other, long = await asyncio.gather(*map(generator.embed, texts))
+
+        assert first == same
+        assert first.vector != other.vector
+        assert len(first.vector) == len(other.vector) == len(long.vector) > 1
+        assert all(math.isfinite(value) for value in long.vector)
+        assert first.usage.num_prompt_tokens > 0
+        assert first.usage.num_completion_tokens == 0
+        with pytest.raises(ContextLengthError):
+            await generator.embed(self.too_long_text)
 
     async def test_label_scores_are_log_probabilities(self, generator: TextGenerator) -> None:
         if Capability.LABEL_SCORES not in generator.capabilities:

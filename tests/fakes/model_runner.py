@@ -44,6 +44,11 @@ class CachingModelRunner:
         self._cache[np.arange(len(token_ids)), lengths] = token_ids
         return np.stack([self._logits(slot, int(length) + 1) for slot, length in enumerate(lengths)])
 
+    def hidden_states(self, slot: int, token_ids: Ints, num_past: int) -> Floats:
+        """Return one-hot rows of the tokens themselves."""
+        self.prefill(slot, token_ids, num_past)
+        return np.eye(VOCAB_SIZE, dtype=np.float32)[token_ids]
+
     def copy_slot(self, source: int, target: int, length: int) -> None:
         self._cache[target, :length] = self._cache[source, :length]
 

@@ -10,6 +10,7 @@ from adapters.onnx.builder import BuildOptions, Precision, SilentReporter, build
 from adapters.onnx.model_folder import read_model_folder
 from adapters.onnx.providers import ProviderChoice
 from adapters.onnx.session import OnnxSession
+from domain.errors import BackendError
 from tests.checkpoints import (
     LLAMA,
     LLAMA_LONG,
@@ -88,3 +89,30 @@ def test_quantised_logits_stay_near_the_reference(
     expected = reference_logits(LLAMA, weights, TOKEN_IDS)
     relative_error = np.linalg.norm(logits - expected) / np.linalg.norm(expected)
     assert 0 < relative_error < tolerance
+
+
+def test_hidden_states_are_what_the_head_reads(tmp_path: Path) -> None:
+    weights = write_safetensors_checkpoint(LLAMA, tmp_path / "checkpoint")
+    options = BuildOptions(precision=Precision.FP32)
+    build_model_folder(tmp_path / "checkpoint", tmp_path / "model", options, SilentReporter())
+    session = OnnxSession(
+        read_model_folder(tmp_path / "model"), ProviderChoice.CPU, num_threads=1, num_slots=2, max_length=128
+    )
+    ids = np.array(TOKEN_IDS, np.int64)
+
+    states = np.concatenate([session.hidden_states(1, ids[:50], 0), session.hidden_states(1, ids[50:], 50)])
+
+    logits = states @ weights["model.embed_tokens.weight"].astype(np.float32).T  # the head is tied
+    np.testing.assert_allclose(logits, reference_logits(LLAMA, weights, TOKEN_IDS), atol=1e-3)
+
+
+def test_a_folder_without_hidden_states_says_so(tmp_path: Path) -> None:
+    write_safetensors_checkpoint(LLAMA, tmp_path / "checkpoint")
+    options = BuildOptions(precision=Precision.FP32, has_hidden_states=False)
+    build_model_folder(tmp_path / "checkpoint", tmp_path / "model", options, SilentReporter())
+    folder = read_model_folder(tmp_path / "model")
+    session = OnnxSession(folder, ProviderChoice.CPU, num_threads=1, num_slots=1, max_length=128)
+
+    assert folder.hidden_states_name is None
+    with pytest.raises(BackendError, match="without hidden states"):
+        session.hidden_states(0, np.array([1], np.int64), 0)

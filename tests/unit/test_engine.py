@@ -9,9 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from adapters.onnx.engine import Engine
-from adapters.onnx.sampler import RowSampling
+from adapters.onnx.sampler import Floats, RowSampling
 from adapters.onnx.scheduler import Scheduler
-from adapters.onnx.sequence import Event, LabelScoring, Sequence
+from adapters.onnx.sequence import Event, LabelScoring, Sequence, TextEmbedding
 from domain.errors import BackendError, OverloadedError, ServiceError, UnavailableError
 from domain.generation import FinishReason, SamplingParameters, TokenChunk, Usage
 from domain.stop_sequences import StopSequenceFilter
@@ -153,6 +153,22 @@ def test_label_scores_are_served_between_generations_and_leave_them_alone() -> N
     assert errors == []
     assert scores[0] > scores[1]
     assert scores[2] == pytest.approx(2 * scores[0])
+    assert text == expected_text([4, 5], 30)
+
+
+def test_an_embedding_is_the_mean_of_its_tokens_states_whatever_the_chunks() -> None:
+    model = CachingModelRunner(3, MAX_LENGTH)
+    engine = new_engine(model, 3, chunk=4)
+    caller, embedded = Caller(), queue.Queue[Floats]()
+    errors: list[ServiceError] = []
+    engine.submit(sequence(caller, [4, 5], 30))
+    engine.submit(TextEmbedding([1, 2, 3, 3, 3, 4, 5, 5, 5, 5], embedded.put, errors.append))
+    vector = embedded.get(timeout=WAIT_S)
+    text, _ = caller.result()
+    engine.stop()
+
+    assert errors == []
+    assert vector[:6].tolist() == pytest.approx([0, 0.1, 0.1, 0.3, 0.1, 0.4])
     assert text == expected_text([4, 5], 30)
 
 

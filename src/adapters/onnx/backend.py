@@ -1,4 +1,4 @@
-"""``OnnxTextGenerator``: the ``TextGenerator`` and ``LabelScorer`` ports on the engine.
+"""``OnnxTextGenerator``: the ports ``TextGenerator``, ``LabelScorer`` and ``TextEmbedder`` on the engine.
 
 The event loop only moves events: templates and tokenisation run in a thread of their own, the model in the
 engine's.
@@ -15,22 +15,31 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Generic, TypeVar
 
 from adapters.manifest import check_sizes
 from adapters.onnx.chat_template import ChatTemplate, read_chat_template
 from adapters.onnx.engine import Engine
 from adapters.onnx.model_folder import read_model_folder
 from adapters.onnx.providers import ProviderChoice
-from adapters.onnx.sampler import RowSampling
+from adapters.onnx.sampler import Floats, RowSampling
 from adapters.onnx.scheduler import Scheduler
-from adapters.onnx.sequence import Event, LabelScoring
+from adapters.onnx.sequence import Event, LabelScoring, SingleStep, TextEmbedding
 from adapters.onnx.sequence import Sequence as EngineSequence
 from adapters.onnx.session import OnnxSession
 from adapters.onnx.tokenizer import Tokenizer
-from domain.errors import ContextLengthError, ServiceError, UnavailableError
-from domain.generation import Capability, LabelScores, ModelDescription, TokenChunk, Usage
+from domain.errors import (
+    ContextLengthError,
+    FieldProblem,
+    InvalidRequestError,
+    ServiceError,
+    UnavailableError,
+)
+from domain.generation import Capability, Embedding, LabelScores, ModelDescription, TokenChunk, Usage
 from domain.messages import ChatMessage, Prompt
 from domain.stop_sequences import StopSequenceFilter
+
+ResultT = TypeVar("ResultT")
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,12 +66,11 @@ class _Loaded:
     chat_template: ChatTemplate
     eos_token_ids: frozenset[int]
     context_length: int
+    has_hidden_states: bool
 
 
 class OnnxTextGenerator:
     """A model folder of ONNX Runtime GenAI's format on plain ONNX Runtime, with continuous batching."""
-
-    capabilities = frozenset({Capability.LABEL_SCORES})
 
     def __init__(self, folder: Path, model_id: str, options: OnnxOptions) -> None:
         self._folder = folder
@@ -74,6 +82,13 @@ class OnnxTextGenerator:
     @property
     def model(self) -> ModelDescription:
         return self._model
+
+    @property
+    def capabilities(self) -> frozenset[Capability]:
+        has_embeddings = self._loaded is not None and self._loaded.has_hidden_states
+        return frozenset(
+            {Capability.LABEL_SCORES, *({Capability.EMBEDDINGS} if has_embeddings else ())},
+        )
 
     async def open(self) -> None:
         self._loaded = await asyncio.get_running_loop().run_in_executor(self._preparation, self._load)
@@ -115,32 +130,22 @@ class OnnxTextGenerator:
     async def score_labels(self, messages: Sequence[ChatMessage], labels: Sequence[str]) -> LabelScores:
         loaded = self._ready()
         loop = asyncio.get_running_loop()
-        outcome: asyncio.Future[list[float]] = loop.create_future()
-
-        def conclude(action: Callable[[], None]) -> None:
-            def unless_cancelled() -> None:
-                if not outcome.done():
-                    action()
-
-            with suppress(RuntimeError):
-                loop.call_soon_threadsafe(unless_cancelled)
-
         prompt_ids, label_ids = await loop.run_in_executor(
             self._preparation, _label_ids, loaded, messages, labels
         )
-        scoring = LabelScoring(
-            prompt_ids,
-            label_ids,
-            emit_scores=lambda scores: conclude(lambda: outcome.set_result(scores)),
-            emit_error=lambda error: conclude(lambda: outcome.set_exception(error)),
-        )
-        loaded.engine.submit(scoring)
-        try:
-            scores = await outcome
-        finally:
-            if not outcome.done() or outcome.cancelled():
-                loaded.engine.cancel(scoring)
+        outcome: _Outcome[list[float]] = _Outcome()
+        scoring = LabelScoring(prompt_ids, label_ids, outcome.set_result, outcome.set_error)
+        scores = await outcome.of(scoring, loaded.engine)
         return LabelScores(dict(zip(labels, scores, strict=True)), Usage(len(prompt_ids), 0))
+
+    async def embed(self, text: str) -> Embedding:
+        loaded = self._ready()
+        loop = asyncio.get_running_loop()
+        prompt_ids = await loop.run_in_executor(self._preparation, _text_ids, loaded, text)
+        outcome: _Outcome[Floats] = _Outcome()
+        embedding = TextEmbedding(prompt_ids, outcome.set_result, outcome.set_error)
+        vector = await outcome.of(embedding, loaded.engine)
+        return Embedding(tuple(vector.tolist()), Usage(len(prompt_ids), 0))
 
     def _ready(self) -> _Loaded:
         if self._loaded is None:
@@ -168,7 +173,41 @@ class OnnxTextGenerator:
         )
         self._model = ModelDescription(self._model.model_id, context_length, session.provider)
         engine = Engine(session, scheduler)
-        return _Loaded(engine, tokenizer, chat_template, folder.eos_token_ids, context_length)
+        has_hidden_states = folder.hidden_states_name is not None
+        return _Loaded(
+            engine, tokenizer, chat_template, folder.eos_token_ids, context_length, has_hidden_states
+        )
+
+
+class _Outcome(Generic[ResultT]):
+    """What the engine's thread says of work of a single step, on its way to the event loop."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._future: asyncio.Future[ResultT] = self._loop.create_future()
+
+    def set_result(self, result: ResultT) -> None:
+        self._conclude(lambda: self._future.set_result(result))
+
+    def set_error(self, error: ServiceError) -> None:
+        self._conclude(lambda: self._future.set_exception(error))
+
+    async def of(self, work: SingleStep, engine: Engine) -> ResultT:
+        """Submit the work and wait; a request that is cancelled takes it out again."""
+        engine.submit(work)
+        try:
+            return await self._future
+        finally:
+            if not self._future.done() or self._future.cancelled():
+                engine.cancel(work)
+
+    def _conclude(self, action: Callable[[], None]) -> None:
+        def unless_cancelled() -> None:
+            if not self._future.done():
+                action()
+
+        with suppress(RuntimeError):  # the event loop is closed: nobody listens any more
+            self._loop.call_soon_threadsafe(unless_cancelled)
 
 
 def _sequence(loaded: _Loaded, prompt: Prompt, emit: Callable[[Event], None]) -> EngineSequence:
@@ -194,6 +233,14 @@ def _label_ids(
     if max(map(len, label_ids)) > _room(loaded, len(prompt_ids)):
         raise ContextLengthError(len(prompt_ids), loaded.context_length)
     return prompt_ids, label_ids
+
+
+def _text_ids(loaded: _Loaded, text: str) -> list[int]:
+    token_ids = loaded.tokenizer.encode(text)
+    if not token_ids:
+        raise InvalidRequestError(FieldProblem("", "there is no text to embed"))
+    _room(loaded, len(token_ids))
+    return token_ids
 
 
 def _room(loaded: _Loaded, num_prompt_tokens: int) -> int:

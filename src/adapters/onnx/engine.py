@@ -6,14 +6,14 @@ never for the model.
 """
 
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Protocol
 
 import numpy as np
 
 from adapters.onnx.sampler import Floats, Ints, log_softmax_at, sample_rows
 from adapters.onnx.scheduler import PrefillChunk, Scheduler, SlotMove
-from adapters.onnx.sequence import LabelScoring, Sequence, Work
+from adapters.onnx.sequence import LabelScoring, Sequence, SingleStep, TextEmbedding, Work
 from domain.errors import BackendError, ServiceError, UnavailableError
 
 
@@ -26,6 +26,10 @@ class ModelRunner(Protocol):
 
     def decode(self, token_ids: Ints, lengths: Ints) -> Floats:
         """Append a token to each slot from 0 on; return logits ``float32[rows, vocab]``."""
+        ...
+
+    def hidden_states(self, slot: int, token_ids: Ints, num_past: int) -> Floats:
+        """Append ``int64[n]`` tokens to a slot; return the last layer's ``float32[n, hidden]``."""
         ...
 
     def copy_slot(self, source: int, target: int, length: int) -> None:
@@ -106,10 +110,10 @@ class Engine:
         with self._changed:
             while self._cancelled:
                 self._remove(self._cancelled.pop())
-            scoring = self._scheduler.next_scoring()
+            single = self._scheduler.next_single_step()
             spare_slot = self._scheduler.spare_slot
-        if scoring is not None and spare_slot is not None:
-            self._score(scoring, spare_slot)
+        if single is not None and spare_slot is not None:
+            self._serve_whole(single, spare_slot)
         with self._changed:
             chunk = self._scheduler.next_prefill()
             rows = self._scheduler.decoding
@@ -154,24 +158,38 @@ class Engine:
             for sequence in finished:
                 self._remove(sequence)
 
-    def _score(self, scoring: LabelScoring, slot: int) -> None:
-        num_prompt = len(scoring.prompt_ids)
+    def _serve_whole(self, work: SingleStep, slot: int) -> None:
         try:
-            chunk_tokens = self._scheduler.prefill_chunk_tokens
-            for start in range(0, num_prompt, chunk_tokens):
-                chunk = np.array(scoring.prompt_ids[start : start + chunk_tokens], np.int64)
-                prompt_logits = self._model.prefill(slot, chunk, start)[-1:]
-            scores = []
-            for label_ids in scoring.label_ids:
-                logits = prompt_logits
-                if len(label_ids) > 1:
-                    fed = np.array(label_ids[:-1], np.int64)
-                    logits = np.concatenate([logits, self._model.prefill(slot, fed, num_prompt)])
-                scores.append(float(log_softmax_at(logits, np.array(label_ids, np.int64)).sum()))
+            if isinstance(work, LabelScoring):
+                work.emit_scores(self._scores(work, slot))
+            else:
+                work.emit_vector(self._embedding(work, slot))
         except BackendError as error:
-            scoring.emit_error(error)
-            return
-        scoring.emit_scores(scores)
+            work.emit_error(error)
+
+    def _scores(self, scoring: LabelScoring, slot: int) -> list[float]:
+        for start, chunk in self._chunks(scoring.prompt_ids):
+            prompt_logits = self._model.prefill(slot, chunk, start)[-1:]
+        scores = []
+        for label_ids in scoring.label_ids:
+            logits = prompt_logits
+            if len(label_ids) > 1:
+                fed = np.array(label_ids[:-1], np.int64)
+                logits = np.concatenate([logits, self._model.prefill(slot, fed, len(scoring.prompt_ids))])
+            scores.append(float(log_softmax_at(logits, np.array(label_ids, np.int64)).sum()))
+        return scores
+
+    def _embedding(self, embedding: TextEmbedding, slot: int) -> Floats:
+        total = sum(
+            self._model.hidden_states(slot, chunk, start).sum(axis=0, dtype=np.float64)
+            for start, chunk in self._chunks(embedding.prompt_ids)
+        )
+        return np.asarray(total / len(embedding.prompt_ids), np.float32)
+
+    def _chunks(self, token_ids: list[int]) -> Iterator[tuple[int, Ints]]:
+        num_tokens = self._scheduler.prefill_chunk_tokens
+        for start in range(0, len(token_ids), num_tokens):
+            yield start, np.array(token_ids[start : start + num_tokens], np.int64)
 
     def _remove(self, work: Work) -> None:
         for move in self._scheduler.remove(work):

@@ -25,6 +25,8 @@ class ModelFolder:
     present_key_name: str
     present_value_name: str
     """Names with ``%d`` for the layer."""
+    hidden_states_name: str | None
+    """None where the graph does not give its hidden states."""
 
 
 def read_model_folder(path: Path) -> ModelFolder:
@@ -50,6 +52,7 @@ def read_model_folder(path: Path) -> ModelFolder:
             past_value_name=decoder["inputs"]["past_value_names"],
             present_key_name=decoder["outputs"]["present_key_names"],
             present_value_name=decoder["outputs"]["present_value_names"],
+            hidden_states_name=decoder["outputs"].get("hidden_states"),
         )
     except OSError as error:
         raise ConfigurationError(f"{path} is not a model folder: genai_config.json cannot be read") from error

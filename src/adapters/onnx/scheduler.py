@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from adapters.onnx.sequence import LabelScoring, Sequence, Work
+from adapters.onnx.sequence import Sequence, SingleStep, Work
 from domain.errors import OverloadedError
 
 
@@ -84,14 +84,15 @@ class Scheduler:
             raise OverloadedError(f"{len(self._waiting)} requests are already waiting for the model")
         self._waiting.append(work)
 
-    def next_scoring(self) -> LabelScoring | None:
-        """Take the request at the head of the line if it is a scoring and a slot is spare for it."""
-        if self._waiting and isinstance(self._waiting[0], LabelScoring) and self._prefilling is None:
-            work = self._waiting[0] if self.spare_slot is not None else None
-            if isinstance(work, LabelScoring):
-                self._waiting.popleft()
-                return work
-        return None
+    def next_single_step(self) -> SingleStep | None:
+        """Take the request at the head of the line if one step serves it and a slot is spare for it."""
+        if not self._waiting or self._prefilling is not None or self.spare_slot is None:
+            return None
+        head = self._waiting[0]
+        if isinstance(head, Sequence):
+            return None
+        self._waiting.popleft()
+        return head
 
     def next_prefill(self) -> PrefillChunk | None:
         """Return the next chunk of the prompt that is being read; a new one starts where a slot is spare."""
@@ -122,7 +123,7 @@ class Scheduler:
         elif work in self._waiting:
             self._waiting.remove(work)
 
-    def _close_gap(self, leaving: Sequence | LabelScoring) -> Iterator[SlotMove]:
+    def _close_gap(self, leaving: Work) -> Iterator[SlotMove]:
         gap = self._decoding.index(leaving)  # type: ignore[arg-type]
         last = self._decoding.pop()
         if last is not leaving:

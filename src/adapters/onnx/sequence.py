@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
-from adapters.onnx.sampler import RowSampling
+from adapters.onnx.sampler import Floats, RowSampling
 from adapters.onnx.tokenizer import Detokenizer
 from domain.errors import ServiceError
 from domain.generation import FinishReason, TokenChunk, Usage
@@ -103,4 +103,23 @@ class LabelScoring:
     is_cancelled: bool = False
 
 
-Work: TypeAlias = Sequence | LabelScoring
+@dataclass(eq=False, slots=True)
+class TextEmbedding:
+    """A text whose embedding is asked for: the mean of its tokens' hidden states; served whole, in one step.
+
+    Args:
+        prompt_ids: one or more token ids.
+        emit_vector: told ``float32[hidden]``, in the engine's thread.
+        emit_error: told instead when it failed.
+    """
+
+    prompt_ids: list[int]
+    emit_vector: Callable[[Floats], None]
+    emit_error: Callable[[ServiceError], None]
+    is_cancelled: bool = False
+
+
+SingleStep: TypeAlias = LabelScoring | TextEmbedding
+"""Work that is served whole, in one step."""
+
+Work: TypeAlias = Sequence | SingleStep

@@ -20,6 +20,8 @@ from domain.errors import BackendError, ConfigurationError
 
 TokenIds = npt.NDArray[np.int64]
 Logits = npt.NDArray[np.float32]
+HiddenStates = npt.NDArray[np.float32]
+LOGITS = "logits"
 
 _SUPPORTED_INPUTS = {"input_ids", "attention_mask"}
 
@@ -54,7 +56,7 @@ class OnnxSession:
         self._kv_dtype = self._checked_inputs()
         shape = (num_slots, folder.num_kv_heads, max_length, folder.head_dim)
         self._buffers = _allocate(2 * folder.num_layers, shape, self._kv_dtype, self.provider)
-        self._bindings: dict[tuple[int, int], Any] = {}
+        self._bindings: dict[tuple[int, int, str], Any] = {}
 
     def prefill(self, slot: int, token_ids: TokenIds, num_past: int) -> Logits:
         """Append tokens to a slot.
@@ -83,26 +85,43 @@ class OnnxSession:
         mask = (np.arange(int(lengths.max()) + 1) <= lengths[:, np.newaxis]).astype(np.int64)
         return self._run(0, token_ids[:, np.newaxis], mask)[:, 0]
 
+    def hidden_states(self, slot: int, token_ids: TokenIds, num_past: int) -> HiddenStates:
+        """Append tokens to a slot as ``prefill`` does; return what the head would read.
+
+        Returns:
+            ``float32[num_tokens, hidden]``.
+
+        Raises:
+            BackendError: the graph does not give its hidden states.
+        """
+        name = self._folder.hidden_states_name
+        if name is None:
+            raise BackendError("the model folder was built without hidden states")
+        mask = np.ones((1, num_past + len(token_ids)), np.int64)
+        return self._run(slot, token_ids[np.newaxis, :], mask, output=name).reshape(len(token_ids), -1)
+
     def copy_slot(self, source: int, target: int, length: int) -> None:
         """Copy the first ``length`` tokens of a slot over another."""
         self._buffers.copy_slot(source, target, length)
 
-    def _run(self, first_slot: int, token_ids: TokenIds, mask: TokenIds) -> Logits:
-        binding = self._binding(first_slot, len(token_ids))
+    def _run(
+        self, first_slot: int, token_ids: TokenIds, mask: TokenIds, output: str = LOGITS
+    ) -> npt.NDArray[np.float32]:
+        binding = self._binding(first_slot, len(token_ids), output)
         binding.bind_cpu_input("input_ids", token_ids)
         binding.bind_cpu_input("attention_mask", mask)
-        binding.bind_output("logits", "cpu")  # shapes differ from run to run
+        binding.bind_output(output, "cpu")  # shapes differ from run to run
         try:
             self._session.run_with_iobinding(binding)
         except Exception as error:  # its exceptions have no common base but this
             raise BackendError(f"ONNX Runtime failed: {type(error).__name__}") from error
         return np.asarray(binding.get_outputs()[0].numpy(), np.float32)
 
-    def _binding(self, first_slot: int, num_rows: int) -> Any:
-        binding = self._bindings.get((first_slot, num_rows))
+    def _binding(self, first_slot: int, num_rows: int, output: str) -> Any:
+        binding = self._bindings.get((first_slot, num_rows, output))
         if binding is None:
-            binding = self._bindings[first_slot, num_rows] = self._session.io_binding()
-            binding.bind_output("logits", "cpu")  # first, so that it is output 0
+            binding = self._bindings[first_slot, num_rows, output] = self._session.io_binding()
+            binding.bind_output(output, "cpu")  # first, so that it is output 0
             self._bind_kv(binding, first_slot, num_rows)
         return binding
 

@@ -1,4 +1,4 @@
-"""``OpenAITextGenerator``: the ``TextGenerator`` port over OpenAI's chat completions, streamed.
+"""``OpenAITextGenerator``: the ports over OpenAI's chat completions, streamed, and its embeddings.
 
 The service starts whether or not the server is there; it is not ready until the server answers. A request
 that fails before its first byte is tried again by the client library; one that broke off later is an error,
@@ -16,6 +16,7 @@ from adapters.openai_http.errors import translated
 from domain.errors import BackendError, UnavailableError
 from domain.generation import (
     Capability,
+    Embedding,
     FinishReason,
     ModelDescription,
     SamplingParameters,
@@ -37,12 +38,11 @@ class OpenAITextGenerator:
         base_url: of the API, e.g. ``http://localhost:8000/v1``.
         api_key: None where the server asks for none.
         model: its name there; None: the first that the server lists.
+        embedding_model: the name there of the model that embeds; None: no embeddings are offered.
         connect_timeout_s: to reach the server.
         read_timeout_s: between two pieces of an answer, and before the first.
         max_retries: of a request that failed before its first byte.
     """
-
-    capabilities: frozenset[Capability] = frozenset()
 
     def __init__(
         self,
@@ -50,6 +50,7 @@ class OpenAITextGenerator:
         *,
         api_key: str | None = None,
         model: str | None = None,
+        embedding_model: str | None = None,
         connect_timeout_s: float = 5.0,
         read_timeout_s: float = 60.0,
         max_retries: int = 2,
@@ -57,6 +58,7 @@ class OpenAITextGenerator:
         self._base_url = base_url
         self._api_key = api_key
         self._model_id = model
+        self._embedding_model = embedding_model
         self._timeout = httpx2.Timeout(read_timeout_s, connect=connect_timeout_s)
         self._max_retries = max_retries
         self._client: AsyncOpenAI | None = None
@@ -64,6 +66,10 @@ class OpenAITextGenerator:
     @property
     def model(self) -> ModelDescription:
         return ModelDescription(self._model_id or "unknown")
+
+    @property
+    def capabilities(self) -> frozenset[Capability]:
+        return frozenset() if self._embedding_model is None else frozenset({Capability.EMBEDDINGS})
 
     async def open(self) -> None:
         self._client = AsyncOpenAI(
@@ -113,6 +119,19 @@ class OpenAITextGenerator:
             raise BackendError("the backend broke off before the end of the answer")
         # a server that reports no usage sends a token a chunk, as far as known
         yield TokenChunk("", finish_reason, usage or Usage(0, num_chunks))
+
+    async def embed(self, text: str) -> Embedding:
+        try:
+            answer = await self._connected().embeddings.create(
+                model=str(self._embedding_model), input=text, encoding_format="float"
+            )
+            vector = tuple(answer.data[0].embedding)
+            num_tokens = answer.usage.prompt_tokens
+        except (OpenAIError, httpx2.HTTPError) as error:
+            raise translated(error) from error
+        except (AttributeError, IndexError, TypeError, ValueError) as error:
+            raise BackendError("the backend sent what is no embedding") from error
+        return Embedding(vector, Usage(num_tokens, 0))
 
     async def _started(self, prompt: Prompt) -> AsyncStream[ChatCompletionChunk]:
         messages: Any = [{"role": m.role, "content": m.content} for m in prompt.messages]

@@ -7,11 +7,20 @@ import re
 from collections import deque
 from collections.abc import AsyncGenerator, Iterable, Sequence
 
-from domain.errors import ContextLengthError, UnavailableError
-from domain.generation import Capability, FinishReason, LabelScores, ModelDescription, TokenChunk, Usage
+from domain.errors import ContextLengthError, FieldProblem, InvalidRequestError, UnavailableError
+from domain.generation import (
+    Capability,
+    Embedding,
+    FinishReason,
+    LabelScores,
+    ModelDescription,
+    TokenChunk,
+    Usage,
+)
 from domain.messages import ChatMessage, Prompt
 
 DEFAULT_CONTEXT_LENGTH = 1_000_000
+DEFAULT_EMBEDDING_SIZE = 64
 _WORD = re.compile(r"\s*\S+|\s+$")
 
 
@@ -23,9 +32,10 @@ class ScriptedTextGenerator:
         replies: answers for the first calls, in order; after them ``reply``.
         delay_s: seconds before each token.
         context_length: words of conversation and answer together.
+        embedding_size: reals in an embedding.
     """
 
-    capabilities = frozenset({Capability.LABEL_SCORES})
+    capabilities = frozenset({Capability.LABEL_SCORES, Capability.EMBEDDINGS})
 
     def __init__(
         self,
@@ -34,11 +44,13 @@ class ScriptedTextGenerator:
         replies: Iterable[str] = (),
         delay_s: float = 0.0,
         context_length: int = DEFAULT_CONTEXT_LENGTH,
+        embedding_size: int = DEFAULT_EMBEDDING_SIZE,
     ) -> None:
         self._reply = reply
         self._replies = deque(replies)
         self._delay_s = delay_s
         self._context_length = context_length
+        self._embedding_size = embedding_size
         self._is_open = False
         self.history: list[Prompt] = []
         """The prompts of all calls so far; kept only when ``replies`` were given."""
@@ -88,6 +100,19 @@ class ScriptedTextGenerator:
         weights = [_weight(messages[-1].content, label) for label in labels]
         scores = {label: math.log(w / sum(weights)) for label, w in zip(labels, weights, strict=True)}
         return LabelScores(scores, Usage(_num_words(messages), 0))
+
+    async def embed(self, text: str) -> Embedding:
+        await self.ping()
+        words = _WORD.findall(text)
+        if not words:
+            raise InvalidRequestError(FieldProblem("", "there is no text to embed"))
+        if len(words) >= self._context_length:
+            raise ContextLengthError(len(words), self._context_length)
+        await asyncio.sleep(self._delay_s)
+        sums = [
+            sum(_weight(word.strip(), str(index)) for word in words) for index in range(self._embedding_size)
+        ]
+        return Embedding(tuple(value / len(words) / 2**15 - 1 for value in sums), Usage(len(words), 0))
 
     def _next_reply(self, prompt: Prompt) -> str:
         if self._replies:

@@ -21,6 +21,8 @@ from adapters.onnx.builder.source import ModelSource
 
 PAST_KEY, PAST_VALUE = "past_key_values.%d.key", "past_key_values.%d.value"
 PRESENT_KEY, PRESENT_VALUE = "present.%d.key", "present.%d.value"
+HIDDEN_STATES = "hidden_states"
+"""Of the last layer, normed: what the head reads."""
 
 
 def write_decoder(
@@ -68,6 +70,8 @@ class _Decoder:
 
     def head(self, mlp: str, skip: str | None) -> None:
         hidden, _ = self._norm("final_norm", "final_norm", None, mlp, skip)
+        if self._options.has_hidden_states:
+            self._writer.node("Identity", [hidden], [HIDDEN_STATES])
         weight = self._source.weight("embedding" if self._config.is_head_tied else "head")
         output = self._writer.matmul("head", hidden, weight, self._options.precision_of_head)
         self._writer.node("Identity", [output], ["logits"])
@@ -83,6 +87,9 @@ class _Decoder:
                 "logits", TensorProto.FLOAT, ["batch", "sequence", config.vocab_size]
             ),
         ]
+        if self._options.has_hidden_states:
+            shape = ["batch", "sequence", config.hidden_size]
+            outputs.append(helper.make_tensor_value_info(HIDDEN_STATES, TensorProto.FLOAT, shape))
         for layer in range(config.num_layers):
             for values, names, length in (
                 (inputs, (PAST_KEY, PAST_VALUE), "past_sequence"),

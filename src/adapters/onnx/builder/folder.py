@@ -80,7 +80,7 @@ def _build(
         with (partial / f"{MODEL_FILE}.data").open("wb") as data_file:
             write_decoder(checkpoint, partial / MODEL_FILE, data_file, options, report)
         checkpoint.write_tokenizer(partial)
-        config = genai_config(checkpoint.config, MODEL_FILE)
+        config = genai_config(checkpoint.config, MODEL_FILE, has_hidden_states=options.has_hidden_states)
         (partial / "genai_config.json").write_text(json.dumps(config, indent=2), encoding="utf-8")
         files = describe_files(partial)
         write_manifest(partial, Manifest(FORMAT_VERSION, origin, _versions(), files))

@@ -3,10 +3,10 @@
 from typing import Any
 
 from adapters.onnx.builder.architecture import DecoderConfig
-from adapters.onnx.builder.decoder import PAST_KEY, PAST_VALUE, PRESENT_KEY, PRESENT_VALUE
+from adapters.onnx.builder.decoder import HIDDEN_STATES, PAST_KEY, PAST_VALUE, PRESENT_KEY, PRESENT_VALUE
 
 
-def genai_config(config: DecoderConfig, model_file: str) -> dict[str, Any]:
+def genai_config(config: DecoderConfig, model_file: str, *, has_hidden_states: bool) -> dict[str, Any]:
     """Return the content of ``genai_config.json``."""
     eos = config.eos_token_ids
     model: dict[str, Any] = {
@@ -36,6 +36,8 @@ def genai_config(config: DecoderConfig, model_file: str) -> dict[str, Any]:
             },
         },
     }
+    if has_hidden_states:
+        model["decoder"]["outputs"]["hidden_states"] = HIDDEN_STATES
     if config.bos_token_id is not None:
         model["bos_token_id"] = config.bos_token_id
     search = {

@@ -25,6 +25,8 @@ class BuildOptions:
     head_precision: Precision | None = None
     """Of the output layer; None: as ``precision``."""
     embedding_precision: Precision = Precision.FP32
+    has_hidden_states: bool = True
+    """Whether the graph gives its last hidden states too, for embeddings; unasked, they cost nothing."""
 
     @property
     def precision_of_head(self) -> Precision:
