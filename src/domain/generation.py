@@ -118,6 +118,8 @@ class Capability(Enum):
     EMBEDDINGS = "embeddings"
     PROOFS = "proofs"
     """Of the service rather than the backend: a circuit is configured."""
+    DECISION_HEAD = "a decision head"
+    """Of the service likewise: a head is configured."""
 
 
 @dataclass(frozen=True, slots=True)

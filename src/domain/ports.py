@@ -3,6 +3,7 @@
 from collections.abc import AsyncGenerator, Sequence
 from typing import Protocol, runtime_checkable
 
+from domain.decisions import Decision
 from domain.generation import Capability, Embedding, LabelScores, ModelDescription, TokenChunk
 from domain.messages import ChatMessage, Prompt
 from domain.proofs import CircuitDescription, ProofResult
@@ -73,6 +74,34 @@ class TextEmbedder(Protocol):
         """Return the embedding of a text, which is taken as it is, without a chat template.
 
         Raises: as ``TextGenerator.generate``.
+        """
+        ...
+
+
+@runtime_checkable
+class DecisionHead(Protocol):
+    """A small model that turns embeddings into decisions between labels."""
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """What it decides between, in the order of its logits."""
+        ...
+
+    @property
+    def embedding_size(self) -> int:
+        """Reals that it takes."""
+        ...
+
+    @property
+    def vector_size(self) -> int:
+        """Reals that it projects an embedding to."""
+        ...
+
+    def decide(self, embedding: Sequence[float]) -> Decision:
+        """Return vector and logits, at once.
+
+        Raises:
+            BackendError: the embedding is not of ``embedding_size``.
         """
         ...
 

@@ -27,6 +27,7 @@ from domain.errors import (
 )
 from domain.generation import Capability
 from domain.metering import RequestMeter, metered
+from domain.proof_request import proof_request
 from domain.validation import validated
 from domain.workflow import LLMInferenceWorkflow, WorkflowPorts
 
@@ -58,6 +59,7 @@ class WorkflowRunner:
         self._num_permits_taken = 0
         self._threads = ThreadPoolExecutor(limits.max_hook_threads, thread_name_prefix=f"workflow-{name}")
         self._is_open = False
+        self._has_proofs = False
 
     @property
     def num_running(self) -> int:
@@ -70,15 +72,20 @@ class WorkflowRunner:
         Raises:
             ConfigurationError: the backend lacks what the workflow requires, or ``setup`` failed.
         """
-        proofs = {Capability.PROOFS} if ports.prover is not None else set()
-        offered = ports.generator.capabilities | proofs
+        offered = set(ports.generator.capabilities)
+        if ports.prover is not None:
+            offered.add(Capability.PROOFS)
+        if ports.decision_head is not None:
+            offered.add(Capability.DECISION_HEAD)
         missing = self._workflow.requires - offered
         if missing:
             needed = ", ".join(sorted(capability.value for capability in missing))
             raise ConfigurationError(
                 f"the workflow {type(self._workflow).__name__} needs {needed}, which neither the backend "
-                f"of {ports.generator.model.model_id} nor a circuit (LLM_CIRCUIT) offers",
+                f"of {ports.generator.model.model_id} nor a circuit (LLM_CIRCUIT) "
+                "nor a decision head (LLM_DECISION_HEAD) offers",
             )
+        self._has_proofs = Capability.PROOFS in self._workflow.requires | (self._workflow.optional & offered)
         self._workflow.bind(ports)
         try:
             await self._call(self._workflow.setup, _Permit(lambda: None))
@@ -111,7 +118,7 @@ class WorkflowRunner:
         """
         if not self._is_open:
             raise UnavailableError("the service is starting or stopping")
-        if requires_proof and Capability.PROOFS not in self._workflow.requires:
+        if requires_proof and not self._has_proofs:
             problem = "this workflow attaches no proofs; send false or leave it out"
             raise InvalidRequestError(FieldProblem("requires_proof", problem))
         request = validated(self._workflow.request_type, data, under="data")
@@ -120,7 +127,7 @@ class WorkflowRunner:
         self._num_permits_taken += 1
         permit = _Permit(self._give_permit_back)
         try:
-            with metered() as meter:
+            with metered() as meter, proof_request(is_required=requires_proof):
                 async with asyncio.timeout(self._limits.request_timeout_s) as deadline:
                     prompt = await self._call(self._workflow.preprocess, permit, request)
                     generation = await self._call(self._workflow.generate, permit, prompt)

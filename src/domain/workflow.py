@@ -28,7 +28,7 @@ from domain.errors import BackendError, NotSupportedError
 from domain.generation import Capability, Generation, SamplingParameters, TokenChunk
 from domain.messages import Prompt
 from domain.metering import current_meter
-from domain.ports import LabelScorer, Prover, TextGenerator
+from domain.ports import DecisionHead, LabelScorer, Prover, TextEmbedder, TextGenerator
 from domain.requests import LLMRequest
 
 ResultT = TypeVar("ResultT")
@@ -46,6 +46,10 @@ class WorkflowPorts:
     generator: TextGenerator
     label_scorer: LabelScorer | None
     """None when the backend has no ``Capability.LABEL_SCORES``."""
+    embedder: TextEmbedder | None
+    """None when the backend has no ``Capability.EMBEDDINGS``."""
+    decision_head: DecisionHead | None
+    """None when no head is configured."""
     prover: Prover | None
     """None when no circuit is configured."""
     default_parameters: SamplingParameters
@@ -66,6 +70,9 @@ class LLMInferenceWorkflow:
 
     requires: ClassVar[frozenset[Capability]] = frozenset()
     """What the workflow needs of the service; one that lacks it is refused at start-up."""
+
+    optional: ClassVar[frozenset[Capability]] = frozenset()
+    """What the workflow uses where the service has it."""
 
     _ports: WorkflowPorts
 

@@ -13,8 +13,8 @@ import structlog
 from adapters.settings import Backend, Settings
 from domain.errors import ConfigurationError, ServiceError
 from domain.generation import Capability
-from domain.metering import MeteredLabelScorer, MeteredTextGenerator
-from domain.ports import LabelScorer, Prover, TextGenerator
+from domain.metering import MeteredLabelScorer, MeteredTextEmbedder, MeteredTextGenerator
+from domain.ports import DecisionHead, LabelScorer, Prover, TextEmbedder, TextGenerator
 from domain.runner import RunnerLimits, WorkflowRunner
 from domain.workflow import WorkflowPorts
 from entrypoints.workflow_classes import construct_workflow
@@ -30,6 +30,7 @@ class Container:
 
     settings: Settings
     generator: TextGenerator
+    decision_head: DecisionHead | None
     prover: Prover | None
     runners: dict[str, WorkflowRunner]
     """By name; ``DEFAULT_WORKFLOW_NAME`` is the one at ``/service_output``."""
@@ -67,9 +68,13 @@ class Container:
     def _ports(self) -> WorkflowPorts:
         offers_scores = Capability.LABEL_SCORES in self.generator.capabilities
         scorer = self.generator if offers_scores and isinstance(self.generator, LabelScorer) else None
+        offers_embeddings = Capability.EMBEDDINGS in self.generator.capabilities
+        embedder = self.generator if offers_embeddings and isinstance(self.generator, TextEmbedder) else None
         return WorkflowPorts(
             generator=MeteredTextGenerator(self.generator),
             label_scorer=MeteredLabelScorer(scorer) if scorer is not None else None,
+            embedder=MeteredTextEmbedder(embedder) if embedder is not None else None,
+            decision_head=self.decision_head,
             prover=self.prover,
             default_parameters=self.settings.default_parameters,
             loop=asyncio.get_running_loop(),
@@ -95,7 +100,13 @@ def build_container(settings: Settings, *, generator: TextGenerator | None = Non
     runners = {
         name: WorkflowRunner(name, construct_workflow(workflow), limits) for name, workflow in named.items()
     }
-    return Container(settings, generator or build_generator(settings), build_prover(settings), runners)
+    return Container(
+        settings,
+        generator or build_generator(settings),
+        build_decision_head(settings),
+        build_prover(settings),
+        runners,
+    )
 
 
 def build_generator(settings: Settings) -> TextGenerator:
@@ -115,6 +126,19 @@ def build_generator(settings: Settings) -> TextGenerator:
             from adapters.scripted import ScriptedTextGenerator
 
             return ScriptedTextGenerator(reply=settings.scripted_reply, delay_s=settings.scripted_delay_s)
+
+
+def build_decision_head(settings: Settings) -> DecisionHead | None:
+    """Load the decision head that the settings name; None where they name none.
+
+    Raises:
+        ConfigurationError: it cannot be loaded.
+    """
+    if settings.decision_head is None:
+        return None
+    from adapters.decision_head import OnnxDecisionHead
+
+    return OnnxDecisionHead(settings.decision_head.expanduser())
 
 
 def build_prover(settings: Settings) -> Prover | None:

@@ -32,7 +32,7 @@ class FixedScorer:
 async def reply_of(workflow: ClassificationWorkflow, scorer: FixedScorer | None) -> object:
     runner = WorkflowRunner("test", workflow, RunnerLimits())
     ports = WorkflowPorts(
-        ScriptedTextGenerator(), scorer, None, SamplingParameters(), asyncio.get_running_loop()
+        ScriptedTextGenerator(), scorer, None, None, None, SamplingParameters(), asyncio.get_running_loop()
     )
     await runner.open(ports)
     try:

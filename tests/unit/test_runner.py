@@ -51,6 +51,8 @@ async def running(
         MeteredTextGenerator(backend),
         None,
         None,
+        None,
+        None,
         SamplingParameters(max_tokens=20),
         asyncio.get_running_loop(),
     )
