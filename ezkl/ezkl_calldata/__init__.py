@@ -5,6 +5,12 @@ and settings come in as the dictionaries that the library returns and writes.
 """
 
 from ezkl_calldata.attestation import AttestationCall, decode_attestation_call, encode_attestation_call
+from ezkl_calldata.deployment import (
+    AttestationSource,
+    SourceKind,
+    contract_source,
+    encode_attestation_constructor,
+)
 from ezkl_calldata.errors import CalldataError
 from ezkl_calldata.field import (
     MODULUS,
@@ -23,14 +29,18 @@ from ezkl_calldata.vka import read_vka, write_vka
 __all__ = [
     "MODULUS",
     "AttestationCall",
+    "AttestationSource",
     "CalldataError",
     "InstanceGroup",
     "InstanceLayout",
     "Proof",
+    "SourceKind",
     "VerifyCall",
+    "contract_source",
     "decode_attestation_call",
     "decode_verify_call",
     "encode_attestation_call",
+    "encode_attestation_constructor",
     "encode_verify_call",
     "felt_from_ezkl_hex",
     "felt_from_int",

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from adapters.ezkl_proof.circuit_builder import build_circuit
-from adapters.ezkl_proof.circuit_folder import VERIFIER, open_circuit_folder, read_verifier
+from adapters.ezkl_proof.circuit_folder import VERIFIER, open_circuit_folder, read_contract
 from adapters.ezkl_proof.parameters import CircuitParameters, InputVisibility
 from adapters.ezkl_proof.solidity import MAX_CONTRACT_BYTES
 from adapters.ezkl_proof.tuner import Samples, tune
@@ -106,6 +106,6 @@ def _inspect(path: Path) -> None:
     for name, record in sorted(folder.manifest.files.items()):
         print(f"              {name:16} {record.size_bytes:>12,} bytes  sha256 {record.sha256[:16]}…")
     if VERIFIER in folder.manifest.files:
-        num_bytes = read_verifier(folder).num_deployed_bytes
+        num_bytes = read_contract(folder, VERIFIER).num_deployed_bytes
         fits = "fits" if num_bytes <= MAX_CONTRACT_BYTES else "is TOO LARGE"
         print(f"verifier      {num_bytes:,} bytes of code: {fits} (at most {MAX_CONTRACT_BYTES:,})")

@@ -42,6 +42,10 @@ def _run(options: argparse.Namespace, hypercorn_arguments: list[str]) -> int:
             from entrypoints.circuits import run_circuit_command
 
             return run_circuit_command(options)
+        case "proof" if options.proof_command == "deploy":
+            from entrypoints.deployment import run_deploy_command
+
+            return run_deploy_command(options)
         case "proof":
             from entrypoints.proofs import run_proof_command
 
@@ -184,7 +188,7 @@ def _add_circuit_commands(commands: "argparse._SubParsersAction[argparse.Argumen
 
 
 def _add_proof_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    proof = commands.add_parser("proof", help="check the proofs that came with replies")
+    proof = commands.add_parser("proof", help="check proofs, and deploy what checks them on chain")
     proof_commands = proof.add_subparsers(dest="proof_command", metavar="COMMAND", required=True)
     verify = proof_commands.add_parser("verify", help="check the proof in a saved reply")
     verify.add_argument("reply", type=Path, help="JSON file with the body of a reply")
@@ -192,6 +196,25 @@ def _add_proof_commands(commands: "argparse._SubParsersAction[argparse.ArgumentP
     verify.add_argument("--rpc", help="URL of a chain's node, to check there")
     verify.add_argument("--verifier", help="address of the circuit's verifier contract")
     verify.add_argument("--attestation", help="address of a DataAttestation contract")
+    deploy = proof_commands.add_parser(
+        "deploy", help="deploy a circuit's verifier and a DataAttestation that allows it"
+    )
+    deploy.add_argument("circuit", type=Path, help="circuit folder")
+    deploy.add_argument("--rpc", required=True, help="URL of a chain's node")
+    deploy.add_argument(
+        "--source",
+        metavar="ADDRESS:FUNCTION",
+        help="what the proof's input is compared with: a function without arguments that returns the hash "
+        "(uint256), or all inputs (int256[]) for a circuit of public inputs; without it a DataStore is "
+        "deployed, to try things out",
+    )
+    deploy.add_argument("--decimals", type=int, default=18, help="of int256[] values (default: 18)")
+    deploy.add_argument(
+        "--node-modules",
+        type=Path,
+        default=Path("ezkl/contracts/node_modules"),
+        help="where npm's package solc is, for contracts that are not compiled yet",
+    )
 
 
 if __name__ == "__main__":

@@ -1,22 +1,26 @@
 """From an HTTP request to transactions on a real chain node."""
 
 import json
+import re
 from collections.abc import Iterator
+from contextlib import redirect_stdout
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
 import httpx2
 import pytest
+from eth_account import Account
 from eth_utils.abi import function_signature_to_4byte_selector
 
 from entrypoints.cli import main
+from ezkl_calldata import AttestationCall, decode_verify_call, encode_attestation_call
 from tests.anvil import Anvil, anvil
-from tests.contracts import NODE_MODULES, attestation_contract, store_contract, verifier_bytecode
+from tests.contracts import NODE_MODULES
 from tests.heads import write_head
 from tests.service_process import service
 
 VECTOR = [0.5 * i - 3 for i in range(16)]
-CONSTRUCTOR = ("address[]", "(address,uint8,uint8,uint8,uint32,bytes)[]", "uint256")
 
 
 @pytest.fixture(scope="module")
@@ -32,10 +36,11 @@ def scene(node: Anvil, tmp_path_factory: pytest.TempPathFactory) -> dict[str, An
     write_head(folder / "head.onnx", (16, 16, 3))
     command = ["circuit", "build", str(folder / "head.onnx"), "--out", str(folder / "circuit")]
     assert main([*command, "--node-modules", str(NODE_MODULES)]) == 0
-    verifier = node.deploy(verifier_bytecode(folder / "circuit"))
-    store = node.deploy(store_contract().bytecode)
-    source = (store, 0, 0, 0, 1, function_signature_to_4byte_selector("hash()"))
-    attestation = node.deploy(attestation_contract().bytecode, CONSTRUCTOR, ([verifier], [source], 0))
+    with redirect_stdout(StringIO()) as printed:
+        deploy = ["proof", "deploy", str(folder / "circuit"), "--rpc", node.url]
+        assert main([*deploy, "--node-modules", str(NODE_MODULES)]) == 0
+    addresses = dict(re.findall(r"(\w+) +(0x\w{40}) ", printed.getvalue()))
+    verifier, store, attestation = (addresses[name] for name in ("Verifier", "DataStore", "DataAttestation"))
     with service(
         LLM_BACKEND="scripted",
         LLM_CIRCUIT=str(folder / "circuit"),
@@ -129,3 +134,50 @@ def test_a_file_without_a_proof_is_one_message(tmp_path: Path, scene: dict[str, 
 )
 def test_a_way_that_cannot_be_gone_is_one_message(scene: dict[str, Any], ways: list[str]) -> None:
     assert verify(scene, *ways) == 78
+
+
+def deploy(scene: dict[str, Any], *options: str) -> int:
+    command = ["proof", "deploy", str(scene["folder"] / "circuit"), "--node-modules", str(NODE_MODULES)]
+    return main([*command, *options])
+
+
+def test_a_private_key_signs_a_deployment_with_a_source_of_ones_own(
+    node: Anvil, scene: dict[str, Any], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    key = "0x" + "11" * 32
+    account = Account.from_key(key).address
+    node.ask("anvil_setBalance", account, hex(10**18))
+    monkeypatch.setenv("LLM_DEPLOYER_PRIVATE_KEY", key)
+
+    assert deploy(scene, "--rpc", node.url, "--source", f"{scene['store']}:hash()") == 0
+
+    printed = capsys.readouterr()
+    attestation = re.findall(r"DataAttestation +(0x\w{40}) ", printed.out)[0]
+    verifier = re.findall(r"Verifier +(0x\w{40}) ", printed.out)[0]
+    assert int(node.ask("eth_getTransactionCount", account, "latest"), 16) == 2
+    assert "11" * 32 not in printed.out + printed.err
+    call = decode_verify_call(bytes.fromhex(scene["reply"]["proof"]["calldata"]["verifyProof"][2:]))
+    calldata = encode_attestation_call(AttestationCall(bytes.fromhex(verifier[2:]), call))
+    node.send_calldata(attestation, f"0x{calldata.hex()}")
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ["--rpc", "http://127.0.0.1:9"],
+        ["--rpc", "nowhere"],
+        ["--rpc", "http://127.0.0.1:9", "--source", "0x12:hash()"],
+        ["--rpc", "http://127.0.0.1:9", "--decimals", "99"],
+    ],
+)
+def test_a_deployment_that_cannot_be_made_is_one_message(scene: dict[str, Any], options: list[str]) -> None:
+    assert deploy(scene, *options) == 78
+
+
+def test_a_key_that_is_none_is_one_message(
+    node: Anvil, scene: dict[str, Any], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("LLM_DEPLOYER_PRIVATE_KEY", "secretword")
+
+    assert deploy(scene, "--rpc", node.url) == 78
+    assert "secretword" not in capsys.readouterr().err

@@ -198,5 +198,5 @@ def test_the_circuit_commands_tell_of_a_circuit(
     shown = capsys.readouterr().out
     assert "INSECURE" in shown
     assert "bytes of code: fits" in shown
-    assert "8 files match" in shown
+    assert "10 files match" in shown
     assert main(["circuit", "verify-artifacts", str(tmp_path)]) == 78

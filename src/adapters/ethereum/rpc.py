@@ -1,4 +1,4 @@
-"""``eth_call`` over JSON-RPC: runs a contract's function on a node's current state, and changes nothing.
+"""JSON-RPC of a chain's node; ``eth_call`` runs a function on its current state, and changes nothing.
 
 (https://ethereum.org/developers/docs/apis/json-rpc)
 """
@@ -32,13 +32,7 @@ def call_contract(rpc_url: str, address: str, calldata: bytes) -> CallOutcome:
     Raises:
         BackendError: the node cannot be reached, or answered what is no answer.
     """
-    parameters = [{"to": address, "data": f"0x{calldata.hex()}"}, "latest"]
-    request = {"jsonrpc": "2.0", "id": 1, "method": "eth_call", "params": parameters}
-    try:
-        answer: Any = httpx2.post(rpc_url, json=request, timeout=TIMEOUT_S).raise_for_status().json()
-    except (httpx2.HTTPError, ValueError) as error:
-        raise BackendError(f"the chain's node cannot be reached ({type(error).__name__})") from error
-    match answer:
+    match _answer(rpc_url, "eth_call", {"to": address, "data": f"0x{calldata.hex()}"}, "latest"):
         case {"result": str(result)}:
             return CallOutcome(has_reverted=False, data=_bytes(result))
         case {"error": {"data": str(data)}}:
@@ -47,6 +41,29 @@ def call_contract(rpc_url: str, address: str, calldata: bytes) -> CallOutcome:
             return CallOutcome(has_reverted=True, data=b"")
         case _:
             raise BackendError("the chain's node refused the call")
+
+
+def ask(rpc_url: str, method: str, *parameters: Any) -> Any:
+    """Return the result of a JSON-RPC method.
+
+    Raises:
+        BackendError: the node cannot be reached, or refused.
+    """
+    match _answer(rpc_url, method, *parameters):
+        case {"result": result}:
+            return result
+        case {"error": {"message": str(message)}}:
+            raise BackendError(f"the chain's node refused {method}: {message}")
+        case _:
+            raise BackendError(f"the chain's node refused {method}")
+
+
+def _answer(rpc_url: str, method: str, *parameters: Any) -> Any:
+    request = {"jsonrpc": "2.0", "id": 1, "method": method, "params": parameters}
+    try:
+        return httpx2.post(rpc_url, json=request, timeout=TIMEOUT_S).raise_for_status().json()
+    except (httpx2.HTTPError, httpx2.InvalidURL, ValueError) as error:
+        raise BackendError(f"the chain's node cannot be reached ({type(error).__name__})") from error
 
 
 def _bytes(text: str) -> bytes:

@@ -21,6 +21,8 @@ from google.protobuf.message import DecodeError
 from adapters.ezkl_proof import ezkl_steps
 from adapters.ezkl_proof.child import in_child
 from adapters.ezkl_proof.circuit_folder import (
+    ATTESTATION,
+    ATTESTATION_SOURCE,
     CIRCUIT,
     FORMAT_VERSION,
     MODEL,
@@ -33,11 +35,13 @@ from adapters.ezkl_proof.circuit_folder import (
 )
 from adapters.ezkl_proof.ezkl_steps import EzklError
 from adapters.ezkl_proof.parameters import CircuitParameters, InputVisibility, run_arguments
-from adapters.ezkl_proof.solidity import compile_contract
+from adapters.ezkl_proof.solidity import CompiledContract, compile_contract
 from adapters.manifest import Manifest, describe_files, read_manifest, write_manifest
 from domain.errors import ConfigurationError
+from ezkl_calldata import contract_source
 
 VERIFIER_CONTRACT = "Halo2Verifier"
+ATTESTATION_CONTRACT = "DataAttestation"
 PLAN = "plan.json"
 INSECURE_SRS_WARNING = "the reference string is generated here: proofs can be forged, so it is for tests only"
 
@@ -148,8 +152,11 @@ def _steps(
             ),
         ),
     ]
+    attestation = contract_source(ATTESTATION_CONTRACT)
+    steps.append((ATTESTATION_SOURCE, lambda path: shutil.copyfile(attestation, path)))
     if node_modules is not None:
-        steps.append((VERIFIER, lambda path: _compile(folder, Path(path), node_modules)))
+        steps.append((VERIFIER, lambda path: compile_verifier(folder, node_modules).write(Path(path))))
+        steps.append((ATTESTATION, lambda path: compile_attestation(folder, node_modules).write(Path(path))))
     return steps
 
 
@@ -160,15 +167,16 @@ def _keys(folder: Path, vk: str) -> None:
     pk.rename(folder / PROVING_KEY)
 
 
-def _compile(folder: Path, path: Path, node_modules: Path) -> None:
+def compile_verifier(folder: Path, node_modules: Path) -> CompiledContract:
+    """Compile a circuit folder's verifier."""
     source = (folder / VERIFIER_SOURCE).read_text(encoding="utf-8")
-    compiled = compile_contract(source, VERIFIER_CONTRACT, node_modules)
-    content = {
-        "abi": compiled.abi,
-        "bytecode": compiled.bytecode.hex(),
-        "num_deployed_bytes": compiled.num_deployed_bytes,
-    }
-    path.write_text(json.dumps(content), encoding="utf-8")
+    return compile_contract(source, VERIFIER_CONTRACT, node_modules)
+
+
+def compile_attestation(folder: Path, node_modules: Path) -> CompiledContract:
+    """Compile a circuit folder's attestation contract."""
+    source = (folder / ATTESTATION_SOURCE).read_text(encoding="utf-8")
+    return compile_contract(source, ATTESTATION_CONTRACT, node_modules, optimizer_runs=200)
 
 
 def _make(folder: Path, artefact: str, step: Step) -> None:

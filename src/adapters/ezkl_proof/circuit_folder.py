@@ -8,6 +8,8 @@
 ``pk.key``, ``vk.key``       proving and verifying key
 ``Verifier.sol``             the verifier contract's source
 ``verifier.json``            its ABI and bytecode, where a Solidity compiler was at hand
+``DataAttestation.sol``      the attestation contract's source
+``attestation.json``         its ABI and bytecode likewise
 ``manifest.json``            sizes and checksums of all, written last
 ===========================  ==========================================================================
 """
@@ -21,7 +23,7 @@ from adapters.ezkl_proof.solidity import CompiledContract
 from adapters.manifest import Manifest, verify_manifest
 from domain.errors import ConfigurationError
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 
 MODEL = "model.onnx"
 SETTINGS = "settings.json"
@@ -31,6 +33,8 @@ PROVING_KEY = "pk.key"
 VERIFYING_KEY = "vk.key"
 VERIFIER_SOURCE = "Verifier.sol"
 VERIFIER = "verifier.json"
+ATTESTATION_SOURCE = "DataAttestation.sol"
+ATTESTATION = "attestation.json"
 
 NEEDED_TO_PROVE = (SETTINGS, CIRCUIT, SRS, PROVING_KEY, VERIFYING_KEY)
 
@@ -74,15 +78,15 @@ def open_circuit_folder(path: Path) -> CircuitFolder:
     return CircuitFolder(path, manifest, settings)
 
 
-def read_verifier(folder: CircuitFolder) -> CompiledContract:
-    """Return the compiled verifier.
+def read_contract(folder: CircuitFolder, name: str) -> CompiledContract:
+    """Return a compiled contract: ``VERIFIER`` or ``ATTESTATION``.
 
     Raises:
         ConfigurationError: the circuit was built without a Solidity compiler.
     """
-    if VERIFIER not in folder.manifest.files:
-        raise ConfigurationError(f"{folder.path} has no compiled verifier: build it with a Solidity compiler")
-    content = json.loads((folder.path / VERIFIER).read_text(encoding="utf-8"))
+    if name not in folder.manifest.files:
+        raise ConfigurationError(f"{folder.path} has no {name}: it was built without a Solidity compiler")
+    content = json.loads((folder.path / name).read_text(encoding="utf-8"))
     return CompiledContract(
         content["abi"], bytes.fromhex(content["bytecode"]), int(content["num_deployed_bytes"])
     )

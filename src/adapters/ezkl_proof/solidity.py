@@ -29,6 +29,15 @@ class CompiledContract:
     num_deployed_bytes: int
     """Of the code on chain; at most ``MAX_CONTRACT_BYTES`` can be deployed."""
 
+    def write(self, path: Path) -> None:
+        """Write the contract as JSON, the bytecode in hex."""
+        content = {
+            "abi": self.abi,
+            "bytecode": self.bytecode.hex(),
+            "num_deployed_bytes": self.num_deployed_bytes,
+        }
+        path.write_text(json.dumps(content), encoding="utf-8")
+
 
 def compile_contract(
     source: str, contract: str, node_modules: Path, *, optimizer_runs: int = 1
