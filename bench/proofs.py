@@ -1,4 +1,4 @@
-"""What the service adds to EZKL: overhead of a proof, throughput of eight at once, latency of others meanwhile.
+"""What the service adds to EZKL: overhead of a proof, throughput of eight, latency of others meanwhile.
 
 EZKL is called directly on the same artefacts, on the same cores, in the same run.
 
@@ -53,7 +53,7 @@ def main() -> None:
 
 
 @contextmanager
-def serving(circuit: Path, **settings: str) -> Iterator[ServiceProcess]:
+def serving(circuit: Path, **settings: Any) -> Iterator[ServiceProcess]:
     """Serve with the default split, chat at the default path."""
     with service(LLM_CIRCUIT=str(circuit), LLM_WORKFLOWS=json.dumps(WORKFLOWS), **settings) as running:
         yield running

@@ -147,7 +147,7 @@ class Settings(BaseSettings):
         default=None, pattern="^0x[0-9a-fA-F]{40}$", validation_alias="LLM_VERIFIER_ADDRESS"
     )
     deployer_private_key: SecretStr | None = Field(default=None, validation_alias="LLM_DEPLOYER_PRIVATE_KEY")
-    proof_workers: PositiveInt = Field(default=1, validation_alias="LLM_PROOF_WORKERS")
+    proof_workers: PositiveInt | None = Field(default=None, validation_alias="LLM_PROOF_WORKERS")
     proof_threads: PositiveInt | None = Field(default=None, validation_alias="LLM_PROOF_THREADS")
     proof_timeout_s: PositiveFloat = Field(default=120.0, validation_alias="LLM_PROOF_TIMEOUT_S")
     proof_memory_mib: int = Field(default=0, ge=0, validation_alias="LLM_PROOF_MEMORY_MIB")

@@ -49,7 +49,10 @@ class InvalidRequestError(ServiceError):
     def under(self, path: str) -> "InvalidRequestError":
         """Return the same problems with their fields inside of another."""
         return InvalidRequestError(
-            *(FieldProblem(f"{path}.{problem.field}", problem.reason) for problem in self.problems)
+            *(
+                FieldProblem(f"{path}.{problem.field}" if problem.field else path, problem.reason)
+                for problem in self.problems
+            )
         )
 
 

@@ -22,6 +22,8 @@ from entrypoints.workflow_classes import construct_workflow
 log = structlog.stdlib.get_logger()
 
 DEFAULT_WORKFLOW_NAME = "default"
+MAX_DEFAULT_PROOF_WORKERS = 4
+"""Each takes the memory of a proof; the threads are shared between them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,10 +149,12 @@ def build_prover(settings: Settings) -> Prover | None:
         return None
     from adapters.ezkl_proof.prover import EzklProver, ProverOptions
 
+    num_cores = len(os.sched_getaffinity(0))
+    num_workers = settings.proof_workers or min(num_cores, MAX_DEFAULT_PROOF_WORKERS)
     address = settings.verifier_address
     options = ProverOptions(
-        num_workers=settings.proof_workers,
-        num_threads=settings.proof_threads or len(os.sched_getaffinity(0)),
+        num_workers=num_workers,
+        num_threads=settings.proof_threads or max(1, num_cores // num_workers),
         timeout_s=settings.proof_timeout_s,
         max_waiting=settings.max_waiting_proofs,
         max_memory_bytes=settings.proof_memory_mib << 20,

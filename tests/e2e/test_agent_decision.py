@@ -82,7 +82,7 @@ def test_a_message_is_decided_and_the_decision_proved(
 
 
 @pytest.mark.parametrize(
-    "text", ["?", "買って！", "a" * 2000, "buy " * 500, "sell! " * 300, "\n\n\n", "0" * 700]
+    "text", ["?", "買ってください", "a" * 2000, "buy " * 500, "sell! " * 300, "\n\n\n", "0" * 700]
 )
 def test_odd_messages_fit_into_the_circuit_too(running: ServiceProcess, text: str) -> None:
     assert decide(running, text, requires_proof=True)["proof"]["instances"]
@@ -93,7 +93,7 @@ def test_an_empty_message_is_the_callers_error(running: ServiceProcess) -> None:
     response = httpx2.post(f"{running.url}{PATH}", json={"source": 1, "data": data})
 
     assert response.status_code == 400
-    assert "text" in response.json()["description"]
+    assert response.json()["description"] == "data.text: there is no text to embed"
 
 
 def test_the_report_holds_the_bars() -> None:

@@ -1,10 +1,16 @@
-"""``EzklProver``: the ``Prover`` port on a pool of child processes."""
+"""``EzklProver``: the ``Prover`` port on a pool of child processes.
+
+One EZKL process with all threads proves a single input soonest; several with a share of the threads each
+prove more inputs a second. So a request that comes alone goes to a process of its own with all threads, and
+those that come while others are under way share the pool (``python -m bench.proofs`` measures both).
+"""
 
 import asyncio
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
@@ -32,14 +38,18 @@ from ezkl_calldata import (
     read_proof,
 )
 
+COMPANY_S = 0.01
+"""How long a request that comes alone waits for others, before it takes the process with all threads."""
+
 
 @dataclass(frozen=True, slots=True)
 class ProverOptions:
     """How to prove."""
 
     num_workers: int = 1
+    """Processes for requests at once; more than one makes another for a request alone."""
     num_threads: int = 2
-    """Of EZKL in each worker."""
+    """Of EZKL in each worker; the one for a request alone has those of all."""
     timeout_s: float = 120.0
     """For one proof, once a worker took it up."""
     max_waiting: int = 32
@@ -70,13 +80,13 @@ class EzklProver:
     def __init__(self, circuit: Path, options: ProverOptions) -> None:
         self._path = circuit
         self._options = options
-        self._threads = ThreadPoolExecutor(options.num_workers, thread_name_prefix="prove")
-        self._workers = [
-            WorkerProcess(circuit, options.num_threads, options.max_memory_bytes)
-            for _ in range(options.num_workers)
-        ]
+        self._threads = ThreadPoolExecutor(options.num_workers + 1, thread_name_prefix="prove")
+        self._workers = [self._new_worker(options.num_threads) for _ in range(options.num_workers)]
+        is_pool = options.num_workers > 1
+        self._solo = self._new_worker(options.num_workers * options.num_threads) if is_pool else None
         self._idle: asyncio.Queue[WorkerProcess] = asyncio.Queue()
         self._num_waiting = 0
+        self._num_proving = 0
         self._opened: _Opened | None = None
 
     @property
@@ -86,9 +96,9 @@ class EzklProver:
     async def open(self) -> None:
         loop = asyncio.get_running_loop()
         opened = await loop.run_in_executor(self._threads, _open, self._path)
-        starts = [loop.run_in_executor(self._threads, worker.start) for worker in self._workers]
         try:
-            await asyncio.gather(*starts)
+            # the others start when they are first needed
+            await loop.run_in_executor(self._threads, (self._solo or self._workers[0]).start)
         except UnavailableError as error:
             await self.close()
             raise ConfigurationError(str(error)) from error
@@ -98,7 +108,7 @@ class EzklProver:
 
     async def close(self) -> None:
         self._opened = None
-        for worker in self._workers:
+        for worker in (*self._workers, *([self._solo] if self._solo else [])):
             worker.kill()
         self._threads.shutdown(wait=False)
 
@@ -106,13 +116,26 @@ class EzklProver:
         opened = self._ready()
         checked = _checked(inputs, opened)
         started_s = time.monotonic()
-        worker = await self._idle_worker()
-        waiting_s = time.monotonic() - started_s
-        try:
+        async with self._worker() as worker:
+            waiting_s = time.monotonic() - started_s
             answer = await self._ask(worker, checked)
-        finally:
-            self._idle.put_nowait(worker)
         return self._result(opened, answer, waiting_s)
+
+    def _new_worker(self, num_threads: int) -> WorkerProcess:
+        return WorkerProcess(self._path, num_threads, self._options.max_memory_bytes)
+
+    @asynccontextmanager
+    async def _worker(self) -> AsyncIterator[WorkerProcess]:
+        """Take a place in the pool; a request alone has the one with all threads do its work."""
+        pooled = await self._idle_worker()
+        self._num_proving += 1
+        try:
+            if self._solo is not None and self._num_proving == 1:
+                await asyncio.sleep(COMPANY_S)
+            yield self._solo if self._solo is not None and self._num_proving == 1 else pooled
+        finally:
+            self._num_proving -= 1
+            self._idle.put_nowait(pooled)
 
     async def _idle_worker(self) -> WorkerProcess:
         if self._idle.empty() and self._num_waiting >= self._options.max_waiting:

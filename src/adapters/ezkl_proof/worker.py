@@ -21,6 +21,9 @@ from adapters.ezkl_proof.circuit_folder import CIRCUIT, PROVING_KEY, SETTINGS, S
 from adapters.ezkl_proof.ezkl_steps import EzklError
 from adapters.ezkl_proof.proof_answer import READY, ProofAnswer, StepFailure
 
+NICENESS = 10
+"""Proofs are long, and yield the processor to requests that are short."""
+
 
 def serve(connection: Connection, circuit: Path) -> None:
     """Answer inputs until the connection ends."""
@@ -69,6 +72,7 @@ def main(descriptor: str, circuit: str, max_memory_bytes: str) -> None:
     """Serve one connection."""
     if int(max_memory_bytes):
         resource.setrlimit(resource.RLIMIT_AS, (int(max_memory_bytes),) * 2)
+    os.nice(NICENESS)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a core would hold witnesses
     with Connection(int(descriptor)) as connection:
         serve(connection, Path(circuit))

@@ -102,7 +102,11 @@ class AgentDecisionWorkflow(LLMInferenceWorkflow):
 
     async def generate(self, prompt: LLMRequest) -> _Outcome:
         embedder, head = self._parts()
-        decision = head.decide((await embedder.embed(prompt.text)).vector)
+        try:
+            embedding = await embedder.embed(prompt.text)
+        except InvalidRequestError as error:
+            raise error.under("data.text") from error
+        decision = head.decide(embedding.vector)
         if not (self._proves_always or is_proof_required()):
             return _Outcome(decision, await self._rationale(prompt, head.labels[decision.index]), None)
         try:
