@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # make bench: decode speed beside onnxruntime-genai on the same folder, the time to be ready, and the tuner beside
-# EZKL's own calibration.
+# EZKL's own calibration, and what the service adds to EZKL.
 # genai brings plain onnxruntime, which must not share an environment with onnxruntime-gpu.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -16,3 +16,4 @@ export PYTHONPATH=.
 .venv/bin/python -m bench.decode --genai-python .venv-genai/bin/python "$@"
 .venv/bin/python -m bench.start
 .venv/bin/python -m bench.circuit
+.venv/bin/python -m bench.proofs
