@@ -46,7 +46,8 @@ def _build(options: argparse.Namespace) -> None:
             num_inner_cols=options.inner_cols,
         )
     else:
-        parameters = _tuned(options, report)
+        options.out.parent.mkdir(parents=True, exist_ok=True)
+        parameters = _tuned(options, report, _journal(options.out))
     if not has_solc:
         report.warn(
             f"no Solidity compiler in {options.node_modules}: the verifier is not compiled (make contracts)"
@@ -60,13 +61,20 @@ def _build(options: argparse.Namespace) -> None:
         srs=options.srs,
         node_modules=options.node_modules if has_solc else None,
     )
+    _journal(options.out).unlink(missing_ok=True)
     print(options.out)
 
 
-def _tuned(options: argparse.Namespace, report: TqdmReporter) -> CircuitParameters:
+def _journal(destination: Path) -> Path:
+    return destination.with_name(destination.name + ".tuning.json")
+
+
+def _tuned(options: argparse.Namespace, report: TqdmReporter, journal: Path) -> CircuitParameters:
     samples = _read_samples(options.samples)
     visibility = InputVisibility(options.inputs)
-    result = tune(options.model, samples, visibility, report, node_modules=options.node_modules)
+    result = tune(
+        options.model, samples, visibility, report, node_modules=options.node_modules, journal=journal
+    )
     accuracy = result.accuracy
     print(f"label agreement {accuracy.label_agreement:.1%}, largest error {accuracy.max_error:.3g}")
     print("logrows  base  legs  scale  inner cols   prove s   setup s   pk MB   verifier bytes")

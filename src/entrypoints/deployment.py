@@ -23,6 +23,8 @@ from ezkl_calldata import AttestationSource, SourceKind, contract_source, encode
 
 SOURCE = re.compile(r"(0x[0-9a-fA-F]{40}):([A-Za-z_]\w*\(\))")
 MAX_DECIMALS = 36
+HASH, VALUES = bytes.fromhex("09bd5a60"), bytes.fromhex("971217b7")
+"""Selectors of ``hash()`` and ``values()``."""
 
 
 def run_deploy_command(options: argparse.Namespace) -> int:
@@ -43,7 +45,7 @@ def run_deploy_command(options: argparse.Namespace) -> int:
         if where is None:
             source = contract_source("DataStore").read_text(encoding="utf-8")
             store = compile_contract(source, "DataStore", options.node_modules)
-            where = (_deployed(deployer, "DataStore", store.bytecode), _store_function(circuit))
+            where = (_deployed(deployer, "DataStore", store.bytecode), _store_selector(circuit))
         attested = _source(circuit, *where, options.decimals)
         arguments = encode_attestation_constructor([bytes.fromhex(verifier[2:])], [attested])
         _deployed(deployer, "DataAttestation", contracts[ATTESTATION].bytecode + arguments)
@@ -76,26 +78,25 @@ def _deployed(deployer: Deployer, name: str, bytecode: bytes) -> str:
     return deployment.address
 
 
-def _parsed(source: str) -> tuple[str, str]:
+def _parsed(source: str) -> tuple[str, bytes]:
     found = SOURCE.fullmatch(source)
     if found is None:
         raise ConfigurationError("--source must be ADDRESS:FUNCTION, e.g. 0x…:hash()")
-    return found[1], found[2]
+    try:
+        return found[1], function_signature_to_4byte_selector(found[2])
+    except ImportError as error:
+        raise ConfigurationError("no Keccak is installed: install the extra 'circuit'") from error
 
 
 def _is_hashed(circuit: CircuitFolder) -> bool:
     return InputVisibility(circuit.manifest.origin["input_visibility"]) is InputVisibility.HASHED
 
 
-def _store_function(circuit: CircuitFolder) -> str:
-    return "hash()" if _is_hashed(circuit) else "values()"
+def _store_selector(circuit: CircuitFolder) -> bytes:
+    return HASH if _is_hashed(circuit) else VALUES
 
 
-def _source(circuit: CircuitFolder, address: str, function: str, decimals: int) -> AttestationSource:
-    try:
-        selector = function_signature_to_4byte_selector(function)
-    except ImportError as error:
-        raise ConfigurationError("no Keccak is installed: install the extra 'circuit'") from error
+def _source(circuit: CircuitFolder, address: str, selector: bytes, decimals: int) -> AttestationSource:
     account = bytes.fromhex(address[2:])
     if _is_hashed(circuit):
         return AttestationSource(account, SourceKind.RAW, 0, 0, 1, selector)

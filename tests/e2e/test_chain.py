@@ -13,11 +13,14 @@ import pytest
 from eth_account import Account
 from eth_utils.abi import function_signature_to_4byte_selector
 
+from adapters.ethereum import call_contract
 from entrypoints.cli import main
-from ezkl_calldata import AttestationCall, decode_verify_call, encode_attestation_call
+from entrypoints.deployment import HASH, VALUES
+from ezkl_calldata import AttestationCall, VerifyCall, decode_verify_call, encode_attestation_call
 from tests.anvil import Anvil, anvil
 from tests.contracts import NODE_MODULES
 from tests.heads import write_head
+from tests.proving import prove
 from tests.service_process import service
 
 VECTOR = [0.5 * i - 3 for i in range(16)]
@@ -181,3 +184,31 @@ def test_a_key_that_is_none_is_one_message(
 
     assert deploy(scene, "--rpc", node.url) == 78
     assert "secretword" not in capsys.readouterr().err
+
+
+def test_public_inputs_are_compared_with_a_vector_on_chain(
+    node: Anvil, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_head(tmp_path / "head.onnx", (16, 3), has_argmax=False)
+    circuit = str(tmp_path / "circuit")
+    node_modules = ["--node-modules", str(NODE_MODULES)]
+    layout = ["--inputs", "public", "--logrows", "10", "--decomp-legs", "3"]
+    assert (
+        main(["circuit", "build", str(tmp_path / "head.onnx"), "--out", circuit, *layout, *node_modules]) == 0
+    )
+    assert main(["proof", "deploy", circuit, "--rpc", node.url, *node_modules]) == 0
+    addresses = dict(re.findall(r"(\w+) +(0x\w{40}) ", capsys.readouterr().out))
+    call = VerifyCall((proof := prove(Path(circuit), VECTOR)).data, proof.instances)
+    calldata = encode_attestation_call(AttestationCall(bytes.fromhex(addresses["Verifier"][2:]), call))
+
+    on_chain = [int(value * 10**18) for value in VECTOR]
+    node.send(addresses["DataStore"], "setValues(int256[])", on_chain)
+    node.send_calldata(addresses["DataAttestation"], f"0x{calldata.hex()}")
+
+    node.send(addresses["DataStore"], "setValues(int256[])", [on_chain[0] + 10**18, *on_chain[1:]])
+    assert call_contract(node.url, addresses["DataAttestation"], calldata).has_reverted
+
+
+def test_the_stores_selectors_are_those_of_its_functions() -> None:
+    assert function_signature_to_4byte_selector("hash()") == HASH
+    assert function_signature_to_4byte_selector("values()") == VALUES

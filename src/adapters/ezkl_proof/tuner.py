@@ -8,9 +8,12 @@ faster and more. Three steps:
 3. of the layouts with that range, those with the fewest rows and columns are set up, proved with, compiled.
 """
 
+import hashlib
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
+from importlib.metadata import version
 from itertools import product
 from math import log2
 from pathlib import Path
@@ -26,6 +29,7 @@ from adapters.ezkl_proof.circuit_builder import VERIFIER_CONTRACT, BuildReporter
 from adapters.ezkl_proof.ezkl_steps import EzklError
 from adapters.ezkl_proof.parameters import CircuitParameters, InputVisibility, run_arguments
 from adapters.ezkl_proof.solidity import MAX_CONTRACT_BYTES, compile_contract
+from adapters.ezkl_proof.tuning_journal import TuningJournal
 from domain.errors import ConfigurationError
 
 SCALES = range(3, 14)
@@ -100,6 +104,7 @@ def tune(
     *,
     node_modules: Path,
     bars: Bars = DEFAULT_BARS,
+    journal: Path | None = None,
 ) -> TuningResult:
     """Return the parameters that prove fastest.
 
@@ -110,26 +115,34 @@ def tune(
         report: shown the progress.
         node_modules: where the package ``solc`` is.
         bars: what the circuit must reach.
+        journal: a file that keeps what was found, for a tuning that goes on after an interruption.
 
     Raises:
         ConfigurationError: no parameters reach the bars, or none give a contract that can be deployed.
     """
     with tempfile.TemporaryDirectory() as folder, Child() as child:
         tuner = _Tuner(model, samples, visibility, bars, child=child, folder=Path(folder))
+        findings = TuningJournal(journal, _fingerprint(model, samples, visibility, bars))
         report.start("tuning: scale", len(SCALES))
-        scale, accuracy = tuner.smallest_scale(report)
+        scale, agreement, error = findings.finding("scale", lambda: tuner.smallest_scale(report))
+        accuracy = Accuracy(agreement, error)
         report.start("tuning: range", 1)
-        smallest_range = tuner.smallest_range(scale)
+        smallest_range = findings.finding("range", lambda: tuner.smallest_range(scale))
         layouts = tuner.cheapest_layouts(scale, smallest_range)
         report.start("tuning: layouts", len(layouts))
-        candidates = tuple(tuner.measured(layouts, node_modules, report))
+        candidates = []
+        for layout in layouts:
+            report.advance()
+            costs = findings.finding(repr(layout), partial(tuner.costs, layout, node_modules))
+            if costs is not None:
+                candidates.append(MeasuredCandidate(layout, **costs))
         report.finish()
     deployable = [candidate for candidate in candidates if candidate.is_deployable]
     if not deployable:
         raise ConfigurationError(
             f"no layout of {model.name} has a verifier of {MAX_CONTRACT_BYTES} bytes at most"
         )
-    return TuningResult(min(deployable, key=lambda c: c.prove_s), accuracy, candidates)
+    return TuningResult(min(deployable, key=lambda c: c.prove_s), accuracy, tuple(candidates))
 
 
 class _Tuner:
@@ -151,8 +164,8 @@ class _Tuner:
         self._folder = folder
         self._expected, self._takes_integers = _float_outputs(model, samples)
 
-    def smallest_scale(self, report: BuildReporter) -> tuple[int, Accuracy]:
-        """Return the smallest scale that reaches the bars, and how well it does."""
+    def smallest_scale(self, report: BuildReporter) -> tuple[int, float, float]:
+        """Return the smallest scale that reaches the bars, its label agreement and its largest error."""
         best: Accuracy | None = None
         for scale in (0,) if self._takes_integers else SCALES:
             report.advance()
@@ -163,7 +176,7 @@ class _Tuner:
             accuracy = _compare(outputs, self._expected)
             best = max((best or accuracy), accuracy, key=lambda a: (a.label_agreement, -a.max_error))
             if accuracy.reaches(self._bars):
-                return scale, accuracy
+                return scale, accuracy.label_agreement, accuracy.max_error
         found = "none could be computed" if best is None else f"the best was {best}"
         raise ConfigurationError(f"no scale of {self._model.name} reaches {self._bars}; {found}")
 
@@ -203,34 +216,33 @@ class _Tuner:
             :NUM_MEASURED
         ]
 
-    def measured(
-        self, layouts: Sequence[CircuitParameters], node_modules: Path, report: BuildReporter
-    ) -> Iterator[MeasuredCandidate]:
-        """Set each layout up, prove with it and compile its verifier; what EZKL refuses is left out."""
-        for parameters in layouts:
-            srs = self._folder / f"{parameters.logrows}.srs"
-            if not srs.exists():
-                self._child.run(ezkl_steps.gen_srs, str(srs), parameters.logrows)
-            report.advance()
-            try:
-                costs = self._child.run(
-                    tuning_steps.measure_costs,
-                    str(self._model),
-                    self._arguments(parameters),
-                    str(self._folder),
-                    str(srs),
-                    self._samples[0].tolist(),
-                )
-            except EzklError:
-                continue
-            compiled = compile_contract(costs.verifier_source, VERIFIER_CONTRACT, node_modules)
-            yield MeasuredCandidate(
-                parameters,
-                costs.setup_s,
-                costs.prove_s,
-                costs.proving_key_bytes,
-                compiled.num_deployed_bytes,
+    def costs(self, parameters: CircuitParameters, node_modules: Path) -> dict[str, float | int] | None:
+        """Set a layout up, prove with it, compile its verifier; None where EZKL refuses it.
+
+        Returns:
+            The fields of ``MeasuredCandidate`` behind its parameters.
+        """
+        srs = self._folder / f"{parameters.logrows}.srs"
+        if not srs.exists():
+            self._child.run(ezkl_steps.gen_srs, str(srs), parameters.logrows)
+        try:
+            costs = self._child.run(
+                tuning_steps.measure_costs,
+                str(self._model),
+                self._arguments(parameters),
+                str(self._folder),
+                str(srs),
+                self._samples[0].tolist(),
             )
+        except EzklError:
+            return None
+        compiled = compile_contract(costs.verifier_source, VERIFIER_CONTRACT, node_modules)
+        return {
+            "setup_s": costs.setup_s,
+            "prove_s": costs.prove_s,
+            "proving_key_bytes": costs.proving_key_bytes,
+            "num_verifier_bytes": compiled.num_deployed_bytes,
+        }
 
     def _outputs(self, parameters: CircuitParameters, samples: Samples) -> list[list[float]]:
         return self._child.run(
@@ -243,6 +255,11 @@ class _Tuner:
 
     def _arguments(self, parameters: CircuitParameters) -> dict[str, Any]:
         return run_arguments(parameters, self._visibility)
+
+
+def _fingerprint(model: Path, samples: Samples, visibility: InputVisibility, bars: Bars) -> str:
+    facts = f"{visibility} {bars} {version('ezkl')}".encode()
+    return hashlib.sha256(model.read_bytes() + samples.tobytes() + facts).hexdigest()
 
 
 def _float_outputs(model: Path, samples: Samples) -> tuple[list[list[float]], bool]:

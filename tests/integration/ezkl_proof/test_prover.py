@@ -16,8 +16,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from adapters.ezkl_proof.circuit_folder import PROVING_KEY
+from adapters.ezkl_proof import ezkl_steps
+from adapters.ezkl_proof.child import in_child
+from adapters.ezkl_proof.circuit_builder import build_circuit
+from adapters.ezkl_proof.circuit_folder import CIRCUIT, PROVING_KEY, SETTINGS, SRS, VERIFYING_KEY
+from adapters.ezkl_proof.parameters import CircuitParameters, InputVisibility
 from adapters.ezkl_proof.prover import EzklProver, ProverOptions, _checked
+from adapters.onnx.builder import SilentReporter
 from domain.errors import (
     ConfigurationError,
     DeadlineExceededError,
@@ -29,6 +34,7 @@ from domain.errors import (
 from ezkl_calldata import decode_attestation_call, decode_verify_call
 from tests.contracts import verifier_bytecode
 from tests.evm import Chain
+from tests.heads import write_head
 from tests.integration.ezkl_proof.conftest import INTEGERS, NUM_INPUTS, REALS, Proven
 
 
@@ -111,6 +117,56 @@ async def test_proofs_at_once_share_the_workers_and_keep_to_themselves(public: P
 
     for vector, result in zip(inputs, results, strict=True):
         assert result.values["inputs"] == pytest.approx(vector, abs=0.5 / 2**7)
+
+
+async def test_a_request_alone_gets_all_threads_and_requests_at_once_the_pool(public: Proven) -> None:
+    async with proving(public.circuit, num_workers=2, num_threads=1) as prover:
+        assert prover._solo is not None
+        await prover.prove(REALS)
+        assert [worker.pid for worker in prover._workers] == [None, None]
+        assert prover._solo._num_threads == 2
+
+        await asyncio.gather(*(prover.prove(REALS) for _ in range(3)))
+        assert None not in [worker.pid for worker in prover._workers]
+        await prover.prove(REALS)
+
+
+async def test_two_services_prove_side_by_side(hashed: Proven, public: Proven) -> None:
+    async with proving(hashed.circuit, num_workers=2) as one, proving(public.circuit, num_workers=2) as other:
+        results = await asyncio.gather(*(prover.prove(REALS) for prover in [one, other] * 4))
+
+    assert [result.instances for result in results] == [hashed.proof.instances, public.proof.instances] * 4
+
+
+@pytest.mark.parametrize("name", [CIRCUIT, PROVING_KEY, VERIFYING_KEY, SRS, SETTINGS])
+async def test_a_file_that_is_cut_off_later_costs_its_requests_and_not_the_service(
+    copied: Path, name: str
+) -> None:
+    whole = (copied / name).read_bytes()
+    async with proving(copied, max_memory_bytes=6 << 30, timeout_s=60) as prover:
+        (copied / name).write_bytes(whole[: len(whole) // 2])
+        with pytest.raises((ProverError, DeadlineExceededError)):
+            await prover.prove(REALS)
+        (copied / name).write_bytes(whole)
+
+        assert (await prover.prove(REALS)).proof
+
+
+def test_a_reference_string_too_small_for_the_circuit_is_refused(tmp_path: Path) -> None:
+    write_head(tmp_path / "head.onnx", (NUM_INPUTS, 3))
+    in_child(ezkl_steps.gen_srs, str(tmp_path / "small.srs"), 6)
+    parameters = CircuitParameters(11, 128, 4, 7, 2)
+
+    with pytest.raises(ConfigurationError, match="cannot make"):
+        build_circuit(
+            tmp_path / "head.onnx",
+            tmp_path / "circuit",
+            parameters,
+            InputVisibility.HASHED,
+            SilentReporter(),
+            srs=tmp_path / "small.srs",
+        )
+    assert not (tmp_path / "circuit").exists()
 
 
 async def test_a_worker_that_is_killed_costs_the_request_it_had(hashed: Proven) -> None:
