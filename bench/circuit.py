@@ -23,9 +23,20 @@ from adapters.ezkl_proof.parameters import InputVisibility, run_arguments
 from adapters.ezkl_proof.solidity import compile_contract
 from adapters.ezkl_proof.tuner import Bars, tune
 from adapters.onnx.builder import TqdmReporter
-from ezkl_calldata import VerifyCall, encode_verify_call, read_proof
-from tests.contracts import NODE_MODULES
-from tests.evm import Chain
+from entrypoints.deployment import HASH
+from ezkl_calldata import (
+    AttestationCall,
+    AttestationSource,
+    SourceKind,
+    VerifyCall,
+    contract_source,
+    encode_attestation_call,
+    encode_attestation_constructor,
+    encode_verify_call,
+    read_proof,
+)
+from tests.anvil import anvil
+from tests.contracts import NODE_MODULES, attestation_contract
 from tests.heads import write_head
 
 RUNS = 5
@@ -114,16 +125,28 @@ def timed_proof(folder: str) -> float:
 
 
 def on_chain(child: Child, folder: Path) -> str:
-    """Return the verifier's size and the gas of a check."""
+    """Return the verifier's size, and the gas of a check on a chain's node, without and with attestation."""
     arguments = [str(folder / name) for name in ("vk.key", "settings.json", "kzg.srs", "Verifier.sol")]
     child.run(ezkl_steps.create_verifier_source, *arguments)
     compiled = compile_contract((folder / "Verifier.sol").read_text(), VERIFIER_CONTRACT, NODE_MODULES)
     proof = read_proof(json.loads((folder / "proof.json").read_text()))
-    chain = Chain()
-    outcome = chain.call(
-        chain.deploy(compiled.bytecode), encode_verify_call(VerifyCall(proof.data, proof.instances))
-    )
-    return f"verifier {compiled.num_deployed_bytes:,} bytes  {outcome.gas:,} gas"
+    call = VerifyCall(proof.data, proof.instances)
+    with anvil() as node:
+        verifier = node.deploy(compiled.bytecode)
+        address = bytes.fromhex(verifier[2:])
+        source = contract_source("DataStore").read_text()
+        store = node.deploy(compile_contract(source, "DataStore", NODE_MODULES).bytecode)
+        node.send(store, "setHash(uint256)", proof.instances[0])
+        hash_source = AttestationSource(bytes.fromhex(store[2:]), SourceKind.RAW, 0, 0, 1, HASH)
+        constructor = encode_attestation_constructor([address], [hash_source])
+        attestation = node.deploy(attestation_contract().bytecode + constructor)
+        attested_call = encode_attestation_call(AttestationCall(address, call))
+        bare, attested = (
+            int(node.send_calldata(to, f"0x{calldata.hex()}")["gasUsed"], 16)
+            for to, calldata in ((verifier, encode_verify_call(call)), (attestation, attested_call))
+        )
+    size = compiled.num_deployed_bytes
+    return f"verifier {size:,} bytes  {bare:,} gas, {attested - bare:,} more with attestation of the hash"
 
 
 if __name__ == "__main__":

@@ -13,12 +13,14 @@ import pytest
 
 from entrypoints.cli import main
 from tests.anvil import anvil
-from tests.contracts import NODE_MODULES, verifier_bytecode
+from tests.contracts import NODE_MODULES
 from tests.e2e.test_readme import blocks, curls, send
 from tests.service_process import ServiceProcess, service
 
 ROOT = Path(__file__).parents[2]
 EXAMPLE = ROOT / "examples" / "agent_decision"
+FIRST_DEPLOYED = "0x5fbdb2315678afecb367f032d93f642f64180aa3"
+"""On a fresh anvil."""
 PATH = "/workflows/agent_decision/service_output"
 
 
@@ -40,6 +42,7 @@ def running(circuit: Path, smollm2_folder: Path) -> Iterator[ServiceProcess]:
         LLM_MODEL=str(smollm2_folder),
         LLM_DECISION_HEAD=str(EXAMPLE / "head"),
         LLM_CIRCUIT=str(circuit),
+        LLM_VERIFIER_ADDRESS=FIRST_DEPLOYED,
         LLM_WORKFLOWS=json.dumps(workflows),
     ) as started:
         yield started
@@ -76,10 +79,27 @@ def test_a_message_is_decided_and_the_decision_proved(
     assert session.run(None, {"vector": np.array([proved["vector"]], np.float32)})[0] == [
         ["noop", "buy", "sell"].index(action)
     ]
+
+
+def test_the_replys_calldata_goes_through_on_chain_with_and_without_attestation(
+    running: ServiceProcess, circuit: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    proof = decide(running, "Please buy my key, I promise to make you laugh.", requires_proof=True)["proof"]
     with anvil() as node:
-        verifier = node.deploy(verifier_bytecode(circuit))
-        receipt = node.send_calldata(verifier, proved["proof"]["calldata"]["verifyProof"])
-        assert int(receipt["gasUsed"], 16) <= 900_000
+        command = ["proof", "deploy", str(circuit), "--rpc", node.url, "--node-modules", str(NODE_MODULES)]
+        assert main(command) == 0
+        addresses = dict(re.findall(r"(\w+) +(0x\w{40}) ", capsys.readouterr().out))
+        assert addresses["Verifier"] == FIRST_DEPLOYED
+        node.send(addresses["DataStore"], "setHash(uint256)", int(proof["instances"][0], 16))
+
+        bare = node.send_calldata(addresses["Verifier"], proof["calldata"]["verifyProof"])
+        attested = node.send_calldata(
+            addresses["DataAttestation"], proof["calldata"]["verifyWithDataAttestation"]
+        )
+
+    gas, gas_with_attestation = (int(receipt["gasUsed"], 16) for receipt in (bare, attested))
+    assert gas <= 900_000
+    assert gas_with_attestation - gas <= 15_000
 
 
 @pytest.mark.parametrize(
