@@ -1,7 +1,8 @@
 """The nouns of a decision: a vector made of an embedding, and what a small head makes of the vector."""
 
-import math
 from dataclasses import dataclass
+
+from domain.probabilities import softmax
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,9 +17,7 @@ class Decision:
     @property
     def probabilities(self) -> list[float]:
         """Softmax of the logits."""
-        highest = max(self.logits)
-        weights = [math.exp(value - highest) for value in self.logits]
-        return [weight / sum(weights) for weight in weights]
+        return softmax(self.logits)
 
     @property
     def index(self) -> int:

@@ -53,6 +53,14 @@ class ProofResult:
     """Of ``verifyWithDataAttestation(address,bytes)``; None where no verifier's address is configured."""
     timings: ProofTimings
 
+    def label_index(self, num_labels: int) -> int | None:
+        """Return the output, where it is one whole number that is the index of a label; None otherwise."""
+        outputs = self.values["outputs"]
+        index = outputs[0]
+        if len(outputs) == 1 and isinstance(index, int) and 0 <= index < num_labels:
+            return index
+        return None
+
 
 def proof_reply(result: ProofResult) -> dict[str, Any]:
     """Return a proof as JSON: bytes, field elements and hashes in hex with 0x, times in milliseconds."""

@@ -120,7 +120,9 @@ class AgentDecisionWorkflow(LLMInferenceWorkflow):
     async def postprocess(self, generation: _Outcome, request: LLMRequest) -> dict[str, Any]:  # noqa: ARG002
         labels = self._parts()[1].labels
         decision, proof = generation.decision, generation.proof
-        index = decision.index if proof is None else _proven_index(proof, len(labels))
+        index = decision.index if proof is None else proof.label_index(len(labels))
+        if index is None:
+            raise BackendError("the circuit's output is not the index of a label")
         return {
             "action": labels[index],
             "probabilities": dict(zip(labels, decision.probabilities, strict=True)),
@@ -150,11 +152,3 @@ class AgentDecisionWorkflow(LLMInferenceWorkflow):
         limited = self.ports.default_parameters.model_copy(update={"max_tokens": MAX_RATIONALE_TOKENS})
         generation = await self.complete(Prompt(messages, limited.overridden_by(request.parameters)))
         return generation.text.strip()
-
-
-def _proven_index(proof: ProofResult, num_labels: int) -> int:
-    outputs = proof.values["outputs"]
-    index = outputs[0]
-    if len(outputs) != 1 or not isinstance(index, int) or not 0 <= index < num_labels:
-        raise BackendError("the circuit's output is not the index of a label")
-    return index

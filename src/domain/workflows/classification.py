@@ -1,6 +1,5 @@
 """Classification by the model's own logits: the reply is a dict with a probability for each label."""
 
-import math
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
@@ -8,6 +7,7 @@ from domain.conversation import conversation_of
 from domain.errors import NotSupportedError
 from domain.generation import Capability, LabelScores
 from domain.messages import ChatMessage
+from domain.probabilities import softmax
 from domain.requests import LLMRequest
 from domain.workflow import LLMInferenceWorkflow
 
@@ -50,12 +50,6 @@ class ClassificationWorkflow(LLMInferenceWorkflow):
         return await scorer.score_labels(prompt, self._labels)
 
     async def postprocess(self, generation: LabelScores, request: LLMRequest) -> dict[str, Any]:  # noqa: ARG002
-        probabilities = _normalised(generation.log_probabilities)
+        scores = generation.log_probabilities
+        probabilities = dict(zip(scores, softmax(scores.values()), strict=True))
         return {"label": max(probabilities, key=probabilities.__getitem__), "probabilities": probabilities}
-
-
-def _normalised(log_probabilities: dict[str, float]) -> dict[str, float]:
-    highest = max(log_probabilities.values())
-    weights = {label: math.exp(value - highest) for label, value in log_probabilities.items()}
-    total = sum(weights.values())
-    return {label: weight / total for label, weight in weights.items()}

@@ -58,11 +58,10 @@ class VectorDecisionWorkflow(LLMInferenceWorkflow):
             raise error.under("data") from error
 
     async def postprocess(self, generation: ProofResult, request: VectorRequest) -> dict[str, Any]:  # noqa: ARG002
-        outputs = generation.values["outputs"]
-        reply: dict[str, Any] = {"outputs": outputs, "proof": proof_reply(generation)}
+        reply = {"outputs": generation.values["outputs"], "proof": proof_reply(generation)}
         if self._labels is None:
             return reply
-        index = outputs[0]
-        if len(outputs) != 1 or not isinstance(index, int) or not 0 <= index < len(self._labels):
+        index = generation.label_index(len(self._labels))
+        if index is None:
             raise ValueError("the circuit's output is not the index of a label")
         return {"action": self._labels[index], **reply}
