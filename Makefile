@@ -66,7 +66,7 @@ $(EXAMPLE_CIRCUIT)/manifest.json: $(EXAMPLE)/head/head.onnx | $(VENV)/serve.stam
 		--logrows 10 --decomp-base 512 --decomp-legs 2 --scale 8 --inner-cols 2
 
 ezkl/contracts/node_modules/.package-lock.json: ezkl/contracts/package-lock.json $(VENV)/dev.stamp
-	@echo "==> fetching the Solidity compiler and a chain node (55 MB)"
+	@echo "==> fetching the Solidity compiler and a chain node (112 MB)"
 	PATH="$(abspath $(BIN)):$$PATH" npm ci --silent --ignore-scripts --no-audit --no-fund --prefix ezkl/contracts
 	@touch $@
 
@@ -110,7 +110,7 @@ type: install-dev
 arch: install-dev
 	PYTHONPATH=src:ezkl $(BIN)/lint-imports
 
-bench: install-dev model contracts ## compare with onnxruntime-genai (in .venv-genai) and EZKL's calibration, time the start
+bench: install-dev model contracts ## compare with onnxruntime-genai (in .venv-genai) and EZKL, time the start
 	bench/run.sh
 
 requirements: ## pin every environment again (needs uv)

@@ -1,6 +1,7 @@
 """The contracts under test, compiled."""
 
 import json
+import re
 from functools import cache
 from pathlib import Path
 
@@ -50,3 +51,8 @@ def store_contract() -> CompiledContract:
 def verifier_bytecode(circuit: Path) -> bytes:
     """Return the bytecode of a circuit's verifier."""
     return bytes.fromhex(json.loads((circuit / VERIFIER).read_text())["bytecode"])
+
+
+def deployed_addresses(printed: str) -> dict[str, str]:
+    """Return the address of each contract in what ``proof deploy`` printed."""
+    return dict(re.findall(r"(\w+) +(0x\w{40}) ", printed))

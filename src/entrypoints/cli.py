@@ -11,6 +11,8 @@ from entrypoints.start_failure import EXIT_CONFIGURATION
 
 EXIT_USAGE = 2
 EXIT_INTERRUPTED = 130
+NODE_MODULES = Path("ezkl/contracts/node_modules")
+"""Where `make contracts` puts them."""
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -176,7 +178,7 @@ def _add_circuit_commands(commands: "argparse._SubParsersAction[argparse.Argumen
     build.add_argument(
         "--node-modules",
         type=Path,
-        default=Path("ezkl/contracts/node_modules"),
+        default=NODE_MODULES,
         help="where npm's package solc is; without it the verifier is not compiled",
     )
     for name, text in (
@@ -212,7 +214,7 @@ def _add_proof_commands(commands: "argparse._SubParsersAction[argparse.ArgumentP
     deploy.add_argument(
         "--node-modules",
         type=Path,
-        default=Path("ezkl/contracts/node_modules"),
+        default=NODE_MODULES,
         help="where npm's package solc is, for contracts that are not compiled yet",
     )
 

@@ -13,7 +13,7 @@ import pytest
 
 from entrypoints.cli import main
 from tests.anvil import anvil
-from tests.contracts import NODE_MODULES
+from tests.contracts import NODE_MODULES, deployed_addresses
 from tests.e2e.test_readme import blocks, curls, send
 from tests.service_process import ServiceProcess, service
 
@@ -88,7 +88,7 @@ def test_the_replys_calldata_goes_through_on_chain_with_and_without_attestation(
     with anvil() as node:
         command = ["proof", "deploy", str(circuit), "--rpc", node.url, "--node-modules", str(NODE_MODULES)]
         assert main(command) == 0
-        addresses = dict(re.findall(r"(\w+) +(0x\w{40}) ", capsys.readouterr().out))
+        addresses = deployed_addresses(capsys.readouterr().out)
         assert addresses["Verifier"] == FIRST_DEPLOYED
         node.send(addresses["DataStore"], "setHash(uint256)", int(proof["instances"][0], 16))
 

@@ -1,7 +1,6 @@
 """From an HTTP request to transactions on a real chain node."""
 
 import json
-import re
 from collections.abc import Iterator
 from contextlib import redirect_stdout
 from io import StringIO
@@ -18,7 +17,7 @@ from entrypoints.cli import main
 from entrypoints.deployment import HASH, VALUES
 from ezkl_calldata import AttestationCall, VerifyCall, decode_verify_call, encode_attestation_call
 from tests.anvil import Anvil, anvil
-from tests.contracts import NODE_MODULES
+from tests.contracts import NODE_MODULES, deployed_addresses
 from tests.heads import write_head
 from tests.proving import prove
 from tests.service_process import service
@@ -42,7 +41,7 @@ def scene(node: Anvil, tmp_path_factory: pytest.TempPathFactory) -> dict[str, An
     with redirect_stdout(StringIO()) as printed:
         deploy = ["proof", "deploy", str(folder / "circuit"), "--rpc", node.url]
         assert main([*deploy, "--node-modules", str(NODE_MODULES)]) == 0
-    addresses = dict(re.findall(r"(\w+) +(0x\w{40}) ", printed.getvalue()))
+    addresses = deployed_addresses(printed.getvalue())
     verifier, store, attestation = (addresses[name] for name in ("Verifier", "DataStore", "DataAttestation"))
     with service(
         LLM_BACKEND="scripted",
@@ -155,8 +154,8 @@ def test_a_private_key_signs_a_deployment_with_a_source_of_ones_own(
     assert deploy(scene, "--rpc", node.url, "--source", f"{scene['store']}:hash()") == 0
 
     printed = capsys.readouterr()
-    attestation = re.findall(r"DataAttestation +(0x\w{40}) ", printed.out)[0]
-    verifier = re.findall(r"Verifier +(0x\w{40}) ", printed.out)[0]
+    addresses = deployed_addresses(printed.out)
+    attestation, verifier = addresses["DataAttestation"], addresses["Verifier"]
     assert int(node.ask("eth_getTransactionCount", account, "latest"), 16) == 2
     assert "11" * 32 not in printed.out + printed.err
     call = decode_verify_call(bytes.fromhex(scene["reply"]["proof"]["calldata"]["verifyProof"][2:]))
@@ -197,7 +196,7 @@ def test_public_inputs_are_compared_with_a_vector_on_chain(
         main(["circuit", "build", str(tmp_path / "head.onnx"), "--out", circuit, *layout, *node_modules]) == 0
     )
     assert main(["proof", "deploy", circuit, "--rpc", node.url, *node_modules]) == 0
-    addresses = dict(re.findall(r"(\w+) +(0x\w{40}) ", capsys.readouterr().out))
+    addresses = deployed_addresses(capsys.readouterr().out)
     call = VerifyCall((proof := prove(Path(circuit), VECTOR)).data, proof.instances)
     calldata = encode_attestation_call(AttestationCall(bytes.fromhex(addresses["Verifier"][2:]), call))
 

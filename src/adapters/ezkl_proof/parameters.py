@@ -35,7 +35,12 @@ class CircuitParameters:
     @property
     def largest_magnitude(self) -> int:
         """Integers in the circuit are at most this far from zero."""
-        return prod([self.decomp_base] * self.decomp_legs) - 1
+        return largest_magnitude(self.decomp_base, self.decomp_legs)
+
+
+def largest_magnitude(decomp_base: int, decomp_legs: int) -> int:
+    """Return the largest integer of so many digits to a base."""
+    return prod([decomp_base] * decomp_legs) - 1
 
 
 def run_arguments(parameters: CircuitParameters, visibility: InputVisibility) -> dict[str, Any]:

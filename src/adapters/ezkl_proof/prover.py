@@ -12,11 +12,11 @@ from collections.abc import AsyncIterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from math import prod
 from pathlib import Path
 from typing import Any
 
 from adapters.ezkl_proof.circuit_folder import CircuitFolder, open_circuit_folder
+from adapters.ezkl_proof.parameters import largest_magnitude
 from adapters.ezkl_proof.proof_answer import ProofAnswer
 from adapters.ezkl_proof.worker_process import WorkerProcess
 from domain.errors import (
@@ -201,7 +201,7 @@ def _open(path: Path) -> _Opened:
             layout=instance_layout(settings),
             description=description,
             scale=int(settings["model_input_scales"][0]),
-            max_magnitude=prod([int(run_args["decomp_base"])] * int(run_args["decomp_legs"])) - 1,
+            max_magnitude=largest_magnitude(int(run_args["decomp_base"]), int(run_args["decomp_legs"])),
         )
     except (KeyError, TypeError, ValueError) as error:
         raise ConfigurationError(
