@@ -2,18 +2,29 @@
 
 import re
 from enum import IntEnum
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeAlias
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 from pydantic_core import PydanticCustomError
 
-from domain.errors import FieldProblem, InvalidRequestError, NotSupportedError
+from domain.errors import FieldProblem, InvalidRequestError
 from domain.generation import SamplingParameters
 
 HEX_PATTERN = r"^(0[xX])?[a-fA-F0-9]*$"
 
 HexStr = Annotated[str, StringConstraints(strip_whitespace=True, pattern=HEX_PATTERN)]
 """Bytes as hex digits, with or without 0x; an empty string is no bytes."""
+
+RequestData: TypeAlias = dict[str, Any] | list[Any] | str
+"""What a request type validates: an object, or another container's whole output."""
 
 
 class InfernetInputSource(IntEnum):
@@ -38,7 +49,10 @@ class InfernetInput(BaseModel):
     """
 
     source: InfernetInputSource = Field(description="0: on chain, 1: off chain")
-    data: HexStr | dict[str, Any] = Field(description="hex for on-chain input, an object for off-chain input")
+    data: HexStr | dict[str, Any] | list[Any] | str = Field(
+        description="hex for on-chain input, with or without 0x, empty for none; an object for off-chain "
+        "input, or the whole output of another container that ran before this one"
+    )
     destination: JobLocation | None = Field(
         default=None, description="0: on chain, 1: off chain, 2: stream; absent from nodes before 1.0"
     )
@@ -46,43 +60,47 @@ class InfernetInput(BaseModel):
         default=None, description="whether the consumer asks for a proof; absent from nodes before 1.0"
     )
 
-    @field_validator("data", mode="plain", json_schema_input_type=HexStr | dict[str, Any])
+    @field_validator("data", mode="plain", json_schema_input_type=HexStr | dict[str, Any] | list[Any] | str)
     @classmethod
-    def _hex_or_object(cls, data: Any) -> str | dict[str, Any]:
+    def _fits_source(cls, data: Any, info: ValidationInfo) -> RequestData:
         # in place of the union's own validation, which reports each branch as a field of its own
+        is_onchain = info.data.get("source") is InfernetInputSource.CHAIN
         match data:
-            case dict():
-                return data
-            case str() if re.fullmatch(HEX_PATTERN, stripped := data.strip()):
+            case str() if is_onchain and re.fullmatch(HEX_PATTERN, stripped := data.strip()):
                 return stripped
-            case str():
-                raise PydanticCustomError("hex", "a string here should be hex digits, with or without 0x")
+            case _ if is_onchain:
+                raise PydanticCustomError("hex", "on-chain input should be hex digits, with or without 0x")
+            case dict() | list() | str():
+                return data
             case _:
-                raise PydanticCustomError("data_type", "should be a hex string or an object")
+                raise PydanticCustomError("data_type", "should be an object, or another container's output")
 
-    def offchain_data(self) -> dict[str, Any]:
-        """Return ``data`` of a request that asks for no more than off-chain input and output.
+    @property
+    def is_reply_for_chain(self) -> bool:
+        """Whether the reply is delivered to a contract; a node before 1.0 says so by the source alone."""
+        if self.destination is None:
+            return self.source is InfernetInputSource.CHAIN
+        return self.destination is JobLocation.ONCHAIN
+
+    @property
+    def is_onchain(self) -> bool:
+        """Whether the chain has any part in it."""
+        return self.source is InfernetInputSource.CHAIN or self.is_reply_for_chain
+
+    def onchain_data(self) -> bytes:
+        """Return the bytes of on-chain input.
 
         Raises:
-            NotSupportedError: the input comes from, or the output goes to, the chain.
-            InvalidRequestError: ``data`` is not an object, or a stream is asked for.
+            InvalidRequestError: the number of hex digits is odd.
         """
-        if self.source is InfernetInputSource.CHAIN or self.destination is JobLocation.ONCHAIN:
-            raise NotSupportedError(
-                "on-chain input and output are not supported; supported: source 1 (off chain) with an object "
-                "in data, and destination 1 (off chain) or none",
-            )
-        if self.destination is JobLocation.STREAM:
-            raise InvalidRequestError(
-                FieldProblem("destination", "streams are not offered; send 1 or leave it out")
-            )
-        if isinstance(self.data, str):
-            raise InvalidRequestError(FieldProblem("data", "off-chain input must be an object"))
-        return self.data
+        digits = str(self.data).removeprefix("0x").removeprefix("0X")
+        if len(digits) % 2:
+            raise InvalidRequestError(FieldProblem("data", f"{len(digits)} hex digits are no whole bytes"))
+        return bytes.fromhex(digits)
 
 
 class LLMRequest(BaseModel):
-    """The ``data`` of an off-chain request to a workflow that declares no request type of its own."""
+    """The ``data`` of a request to a workflow that declares no request type of its own; a text will do."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -95,3 +113,9 @@ class LLMRequest(BaseModel):
     parameters: SamplingParameters | None = Field(
         default=None, description="how to sample; absent: the service's defaults"
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_text(cls, data: Any) -> Any:
+        """Take a text alone, as another container or a contract gives it, for a message of nobody's."""
+        return {"key": "", "messageId": "", "text": data, "history": []} if isinstance(data, str) else data

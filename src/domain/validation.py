@@ -1,6 +1,5 @@
 """From pydantic's validation errors to ours: the field's path and the reason, without the value."""
 
-from collections.abc import Mapping
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
@@ -13,7 +12,7 @@ MAX_PROBLEMS = 10
 MAX_PATH_CHARACTERS = 120
 
 
-def validated(model: type[ModelT], value: Mapping[str, Any], *, under: str = "") -> ModelT:
+def validated(model: type[ModelT], value: Any, *, under: str = "") -> ModelT:
     """Return ``value`` as an instance of ``model``.
 
     ``under`` is the path of ``value`` inside the request, for the error.

@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from domain.errors import InvalidRequestError, NotSupportedError
-from domain.requests import InfernetInput, InfernetInputSource, JobLocation, LLMRequest
+from domain.errors import InvalidRequestError
+from domain.requests import InfernetInput, InfernetInputSource, LLMRequest
 from domain.validation import MAX_PROBLEMS, validated
 
 SEED_DATA = {"text": "hello", "key": "123", "messageId": "123456", "history": []}
@@ -38,7 +38,8 @@ def test_payloads_of_the_seed_and_of_later_nodes_are_valid(payload: dict[str, An
         ({"source": 1}, "data"),
         ({"source": 2, "data": SEED_DATA}, "source"),
         ({"source": "chain", "data": SEED_DATA}, "source"),
-        ({"source": 1, "data": [1]}, "data"),
+        ({"source": 0, "data": [1]}, "data"),
+        ({"source": 0, "data": SEED_DATA}, "data"),
         ({"source": 1, "data": 5}, "data"),
         ({"source": 0, "data": "xyz"}, "data"),
         ({"source": 0, "data": "c0 ff"}, "data"),
@@ -55,27 +56,47 @@ def test_a_wrong_payload_is_refused_with_the_path_of_its_field(payload: dict[str
 
 
 @pytest.mark.parametrize(
-    ("payload", "error", "words"),
+    ("text", "data"),
+    [("c0ffee", b"\xc0\xff\xee"), ("0xC0FFEE", b"\xc0\xff\xee"), ("0X", b""), ("", b""), ("  00 ", b"\0")],
+)
+def test_onchain_data_is_the_bytes_of_the_hex(text: str, data: bytes) -> None:
+    assert InfernetInput(source=InfernetInputSource.CHAIN, data=text).onchain_data() == data
+
+
+def test_an_odd_number_of_hex_digits_is_said_to_be_one() -> None:
+    with pytest.raises(InvalidRequestError, match="data: 3 hex digits are no whole bytes"):
+        InfernetInput(source=InfernetInputSource.CHAIN, data="c0f").onchain_data()
+
+
+@pytest.mark.parametrize(
+    ("source", "destination", "is_reply_for_chain"),
     [
-        ({"source": 0, "data": "00"}, NotSupportedError, "supported: source 1"),
-        ({"source": 1, "data": {}, "destination": 0}, NotSupportedError, "on-chain"),
-        ({"source": 1, "data": {}, "destination": 2}, InvalidRequestError, "destination"),
-        ({"source": 1, "data": "00"}, InvalidRequestError, "must be an object"),
+        (0, None, True),
+        (1, None, False),
+        (0, 0, True),
+        (1, 0, True),
+        (0, 1, False),
+        (1, 1, False),
+        (1, 2, False),
     ],
 )
-def test_offchain_data_says_what_is_not_offered(
-    payload: dict[str, Any], error: type[Exception], words: str
+def test_a_reply_goes_on_chain_where_its_destination_says_so_or_an_old_nodes_source(
+    source: int, destination: int | None, is_reply_for_chain: bool
 ) -> None:
-    with pytest.raises(error, match=words):
-        InfernetInput.model_validate(payload).offchain_data()
+    payload = {"source": source, "destination": destination, "data": "00"}
+
+    assert InfernetInput.model_validate(payload).is_reply_for_chain is is_reply_for_chain
 
 
-def test_offchain_data_is_the_object_of_the_payload() -> None:
-    payload = InfernetInput(
-        source=InfernetInputSource.OFFCHAIN, data=SEED_DATA, destination=JobLocation.OFFCHAIN
-    )
+@pytest.mark.parametrize("output", ["a text", {"any": ["object"]}, [1, 2.5], ""])
+def test_another_containers_output_is_taken_as_it_is(output: Any) -> None:
+    assert InfernetInput(source=InfernetInputSource.OFFCHAIN, data=output).data == output
 
-    assert payload.offchain_data() == SEED_DATA
+
+def test_a_text_alone_is_a_message_of_nobodys() -> None:
+    request = validated(LLMRequest, "hello", under="data")
+
+    assert (request.text, request.key, request.messageId, request.history) == ("hello", "", "", [])
 
 
 @pytest.mark.parametrize(
