@@ -6,12 +6,16 @@ maps this tree once to status codes::
     ServiceError
     ├── InvalidRequestError            400  the caller can mend it
     │   └── ContextLengthError         400  the prompt leaves no room in the model's context
+    ├── NotFoundError                  404  there is no such thing, or it is another's
+    ├── InProgressError                409  the same is being done already
     ├── NotSupportedError              501  understood, and not offered
     ├── WorkflowError                  500  the workflow's own code failed
-    │   └── UnserialisableOutputError  500  it returned what JSON cannot hold
+    │   ├── UnserialisableOutputError  500  it returned what JSON cannot hold
+    │   └── EncodingError              500  it returned what its codec cannot put on chain
     ├── DeadlineExceededError          504  not done in time
     ├── UnavailableError               503  retry later
     │   ├── OverloadedError            503  as much work as allowed is already accepted
+    │   ├── JournalError               503  the journal cannot be written
     │   ├── BackendError               503  the backend is unreachable, or failed
     │   └── ProverError                503  the prover failed on this request
     └── ConfigurationError                  stops start-up; never reaches a caller
@@ -65,6 +69,17 @@ class ContextLengthError(InvalidRequestError):
         super().__init__(FieldProblem("", f"{prompt} leaves no room for an answer in the model's {context}"))
 
 
+class NotFoundError(ServiceError):
+    """There is none of this name or id that the caller may see."""
+
+
+class InProgressError(ServiceError):
+    """A request with the same key is still being served; ``retry_after_s`` is a hint in whole seconds."""
+
+    retryable = True
+    retry_after_s = 1
+
+
 class NotSupportedError(ServiceError):
     """The request is understood, but this service does not offer what it asks for."""
 
@@ -75,6 +90,10 @@ class WorkflowError(ServiceError):
 
 class UnserialisableOutputError(WorkflowError):
     """The workflow returned a value that is neither a string nor a JSON-serialisable object."""
+
+
+class EncodingError(WorkflowError):
+    """The workflow returned a value that its codec cannot put on chain."""
 
 
 class DeadlineExceededError(ServiceError):
@@ -98,6 +117,10 @@ class UnavailableError(ServiceError):
 
 class OverloadedError(UnavailableError):
     """As much work as the settings allow has already been accepted."""
+
+
+class JournalError(UnavailableError):
+    """The journal is full, locked or gone."""
 
 
 class BackendError(UnavailableError):

@@ -1,12 +1,15 @@
 """Ports: what the domain asks of technology, by role. Adapters implement them, tests fake them."""
 
 from collections.abc import AsyncGenerator, Sequence
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
+from domain.chain import ChainReply
 from domain.decisions import Decision
 from domain.generation import Capability, Embedding, LabelScores, ModelDescription, TokenChunk
+from domain.jobs import Job, JobOutcome, JobRequest
 from domain.messages import ChatMessage, Prompt
 from domain.proofs import CircuitDescription, ProofResult
+from domain.requests import RequestData
 
 
 @runtime_checkable
@@ -83,6 +86,11 @@ class DecisionHead(Protocol):
     """A small model that turns embeddings into decisions between labels."""
 
     @property
+    def head_id(self) -> str:
+        """Of its weights: another head has another."""
+        ...
+
+    @property
     def labels(self) -> tuple[str, ...]:
         """What it decides between, in the order of its logits."""
         ...
@@ -134,5 +142,118 @@ class Prover(Protocol):
             OverloadedError: too many calls wait.
             DeadlineExceededError: it took longer than a proof may.
             ProverError: the prover failed on this input.
+        """
+        ...
+
+
+@runtime_checkable
+class ChainCodec(Protocol):
+    """Translates between a contract's bytes and what a workflow takes and gives."""
+
+    def decode(self, data: bytes) -> RequestData:
+        """Return on-chain input as an off-chain request would hold it in ``data``.
+
+        Raises:
+            InvalidRequestError: the bytes are not of the types that the codec reads; names the field.
+        """
+        ...
+
+    def encode(self, reply: str | dict[str, Any], data: RequestData, raw_input: bytes | None) -> ChainReply:
+        """Return a workflow's reply as bytes for a contract.
+
+        Args:
+            reply: the workflow's.
+            data: of the request, decoded where it came from the chain.
+            raw_input: the on-chain input; None for a request that came off chain, whose input is encoded.
+
+        Raises:
+            InvalidRequestError: the request's data cannot be encoded.
+            EncodingError: the reply cannot be: it lacks a field, or a number does not fit its type.
+        """
+        ...
+
+
+@runtime_checkable
+class Journal(Protocol):
+    """Remembers jobs, so that none is lost when the process ends; may be shared by several processes.
+
+    What a method returned holds after a crash. A job that is being run belongs to a claimant by a lease;
+    only its claimant can finish it. Times are seconds since the epoch.
+
+    Raises (each method): ``JournalError``.
+    """
+
+    async def open(self) -> None:
+        """Get ready. Raises ``ConfigurationError`` when it never will be."""
+        ...
+
+    async def close(self) -> None:
+        """Release everything. May be called twice."""
+        ...
+
+    async def add(self, job: JobRequest, *, now_s: float, claimant: str | None, lease_s: float) -> Job:
+        """Record a job, claimed at once where a claimant is given.
+
+        With a key of which there is a job already, that one is returned and nothing recorded: its ``job_id``
+        is another than the request's.
+
+        Raises:
+            OverloadedError: there is no room, and nothing finished to make some.
+        """
+        ...
+
+    async def claim(
+        self, claimant: str, identities: Sequence[str], *, now_s: float, lease_s: float, limit: int
+    ) -> list[Job]:
+        """Take queued jobs that are due and running ones whose lease is over, the oldest first.
+
+        ``identities``: of the workflows that the claimant serves; others' jobs are left alone.
+        """
+        ...
+
+    async def renew(self, claimant: str, *, now_s: float, lease_s: float) -> list[str]:
+        """Extend the leases of a claimant's jobs; returns the ids of those that it still may run."""
+        ...
+
+    async def finish(
+        self, job_id: str, claimant: str, outcome: JobOutcome, *, now_s: float, releases_key: bool
+    ) -> bool:
+        """Store an outcome; False where the job is no longer the claimant's, and nothing is stored.
+
+        ``releases_key``: a later request with the same key is a job of its own.
+        """
+        ...
+
+    async def postpone(self, job_id: str, claimant: str, *, due_s: float) -> None:
+        """Put a claimed job back into the queue, to be claimed at ``due_s`` or later."""
+        ...
+
+    async def forget(self, job_id: str, claimant: str) -> None:
+        """Remove a claimed job as if it had never been recorded."""
+        ...
+
+    async def abandon(self, outcome: JobOutcome, *, created_before_s: float, now_s: float) -> int:
+        """End jobs that nobody runs and that are this old with an outcome; returns how many."""
+        ...
+
+    async def get(self, job_id: str, owner: str | None) -> Job | None:
+        """Return a job; None where there is none, or it is not the owner's (None: anyone's)."""
+        ...
+
+    async def page(self, owner: str, *, limit: int, before: str | None) -> list[Job]:
+        """Return an owner's jobs, the newest first, from behind the job ``before`` on."""
+        ...
+
+    async def cancel(self, job_id: str, owner: str, *, now_s: float) -> Job | None:
+        """Cancel a job that is not finished, and release its key; returns it as it is now."""
+        ...
+
+    async def erase(self, *, owner: str | None, job_id: str | None, before_s: float | None) -> int:
+        """Remove finished jobs, texts and results, out of the file too; returns how many.
+
+        Args:
+            owner: whose; None for everyone's.
+            job_id: which; None for all.
+            before_s: finished before this time; None for all.
         """
         ...

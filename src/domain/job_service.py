@@ -1,0 +1,342 @@
+"""``JobService``: work that is recorded before it starts, so that it outlives the process.
+
+A request with a key is done once: whoever asks again gets the stored answer. Jobs that a process left behind
+are taken up when their lease runs out, by whichever process comes first.
+"""
+
+import asyncio
+import time
+import uuid
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Protocol
+
+from domain.errors import (
+    DeadlineExceededError,
+    FieldProblem,
+    InProgressError,
+    InvalidRequestError,
+    JournalError,
+    NotFoundError,
+    ServiceError,
+    UnavailableError,
+    WorkflowError,
+)
+from domain.jobs import Job, JobOutcome, JobRequest, JobState, StoredError, StoredReply
+from domain.ports import Journal
+from domain.requests import InfernetInput
+from domain.served_workflow import ServedWorkflow
+
+DERIVED = "derived:"
+GIVEN = "given:"
+"""Where a key comes from; a caller's cannot be mistaken for one of ours."""
+
+_Retryable = UnavailableError
+"""Tried again; a deadline that passed would pass again."""
+
+ABANDONED = JobOutcome(
+    JobState.FAILED,
+    error=StoredError(
+        WorkflowError.__name__, "no service came with the workflow, model and circuit it was accepted for"
+    ),
+)
+
+WAIT_STEP_S = 0.1
+PURGE_EVERY_S = 60.0
+MAX_BACKOFF_S = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class JobOptions:
+    """Bounds on recorded work."""
+
+    max_running: int = 8
+    """Asynchronous jobs at once in a process."""
+    max_attempts: int = 20
+    lease_s: float = 10.0
+    poll_s: float = 0.5
+    retention_s: float = 86_400.0
+    """How long finished jobs are kept."""
+    request_timeout_s: float = 170.0
+    """How long a request waits for another's job with the same key."""
+
+
+class JobObserver(Protocol):
+    """Is told how jobs end; for logs."""
+
+    def job_ended(self, job: Job, state: JobState, duration_s: float, error: BaseException | None) -> None:
+        """Take note of one attempt; ``state`` is ``queued`` where it will be tried again."""
+        ...
+
+
+class JobService:
+    """Runs recorded requests.
+
+    Args:
+        journal: where they are recorded.
+        workflows: by name.
+        options: see ``JobOptions``.
+        observer: is told of each attempt.
+        now: seconds since the epoch.
+    """
+
+    def __init__(
+        self,
+        journal: Journal,
+        workflows: Mapping[str, ServedWorkflow],
+        options: JobOptions,
+        observer: JobObserver,
+        now: Callable[[], float] = time.time,
+    ) -> None:
+        self._journal = journal
+        self._workflows = workflows
+        self._options = options
+        self._observer = observer
+        self._now = now
+        self._claimant = uuid.uuid4().hex
+        self._running: dict[str, asyncio.Task[JobOutcome]] = {}
+        self._background: set[str] = set()
+        self._storing: set[str] = set()
+        self._wake = asyncio.Event()
+        self._loop: asyncio.Task[None] | None = None
+        self._purged_s = 0.0
+
+    async def open(self) -> None:
+        """Open the journal and take up what was left behind. Raises as ``Journal.open``."""
+        await self._journal.open()
+        self._loop = asyncio.create_task(self._serve())
+
+    async def close(self) -> None:
+        """Stop; jobs under way go back into the queue, for the next start or another process."""
+        if self._loop is not None:
+            self._loop.cancel()
+            with suppress(asyncio.CancelledError):
+                await self._loop
+            self._loop = None
+        for job_id, task in list(self._running.items()):
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+            with suppress(JournalError):
+                await self._journal.postpone(job_id, self._claimant, due_s=self._now())
+        await self._journal.close()
+
+    async def answer(
+        self, workflow: ServedWorkflow, request: InfernetInput, owner: str, given_key: str | None
+    ) -> tuple[JobOutcome, bool]:
+        """Do a request and wait for it; returns the outcome, and whether it is that of an earlier request.
+
+        When the waiting task is cancelled, work with a key goes on, and other work ends.
+
+        Raises:
+            InvalidRequestError: the request is wrong, or its key was used for another one.
+            InProgressError: a request with the same key, given by the caller, is under way.
+            ServiceError: what the workflow raised, where that is not kept.
+        """
+        asked = self._asked(workflow, request, owner, given_key)
+        job = await self._journal.add(
+            asked, now_s=self._now(), claimant=self._claimant, lease_s=self._options.lease_s
+        )
+        if job.job_id != asked.job_id:
+            return await self._earlier(job, asked, is_key_given=given_key is not None), True
+        task = self._start(job, is_waited_for=True)
+        try:
+            return await asyncio.shield(task), False
+        except asyncio.CancelledError:
+            if task.cancelled():
+                if self._loop is None:
+                    raise UnavailableError("the service is stopping") from None
+                raise NotFoundError("the job was cancelled") from None
+            if job.key is None:
+                await self._end(job.job_id)
+                await self._journal.cancel(job.job_id, owner, now_s=self._now())
+            raise
+
+    async def submit(
+        self, workflow: ServedWorkflow, request: InfernetInput, owner: str, given_key: str | None
+    ) -> Job:
+        """Record a request to be done later; with a key of which there is a job, return that one.
+
+        Raises:
+            InvalidRequestError: the request is wrong, or its key was used for another one.
+        """
+        asked = self._asked(workflow, request, owner, given_key)
+        job = await self._journal.add(asked, now_s=self._now(), claimant=None, lease_s=self._options.lease_s)
+        _check_same(job, asked)
+        self._wake.set()
+        return job
+
+    async def get(self, job_id: str, owner: str, *, wait_s: float = 0.0) -> Job:
+        """Return a job, once it is finished or ``wait_s`` have passed.
+
+        Raises:
+            NotFoundError: there is none, or it is another's.
+        """
+        deadline_s = time.monotonic() + wait_s
+        while True:
+            job = await self._journal.get(job_id, owner)
+            if job is None:
+                raise NotFoundError("there is no job of this id")
+            if job.state.is_final or time.monotonic() >= deadline_s:
+                return job
+            task = self._running.get(job_id)
+            if task is not None:
+                await asyncio.wait({task}, timeout=deadline_s - time.monotonic())
+            else:
+                await asyncio.sleep(min(WAIT_STEP_S, max(0.0, deadline_s - time.monotonic())))
+
+    async def page(self, owner: str, *, limit: int, before: str | None) -> list[Job]:
+        """Return an owner's jobs, the newest first."""
+        return await self._journal.page(owner, limit=limit, before=before)
+
+    async def remove(self, job_id: str, owner: str) -> Job | None:
+        """Cancel a job, or erase it if it is finished (then None).
+
+        Raises:
+            NotFoundError: there is none, or it is another's.
+        """
+        job: Job | None = await self.get(job_id, owner)
+        if job is not None and job.state.is_final:
+            await self._journal.erase(owner=owner, job_id=job_id, before_s=None)
+            return None
+        job = await self._journal.cancel(job_id, owner, now_s=self._now())
+        await self._end(job_id)
+        return job
+
+    def _asked(
+        self, workflow: ServedWorkflow, request: InfernetInput, owner: str, given_key: str | None
+    ) -> JobRequest:
+        workflow.check(request)
+        digest = workflow.digest_of(request)
+        key = None
+        if given_key is not None:
+            key = GIVEN + given_key
+        elif workflow.proves(request):
+            key = DERIVED + digest
+        return JobRequest(
+            job_id=uuid.uuid4().hex,
+            owner=owner,
+            workflow=workflow.name,
+            identity=workflow.identity,
+            payload=request.model_dump(mode="json"),
+            digest=digest,
+            key=key,
+        )
+
+    async def _earlier(self, job: Job, asked: JobRequest, *, is_key_given: bool) -> JobOutcome:
+        _check_same(job, asked)
+        if not job.state.is_final:
+            if is_key_given:
+                raise InProgressError("a request with this Idempotency-Key is being served")
+            job = await self.get(job.job_id, job.owner, wait_s=self._options.request_timeout_s)
+        if job.outcome is None or not job.state.is_final:
+            raise DeadlineExceededError("the same request, made earlier, is still being served")
+        if job.state is JobState.CANCELLED:
+            raise NotFoundError("the job was cancelled")
+        return job.outcome
+
+    def _start(self, job: Job, *, is_waited_for: bool) -> asyncio.Task[JobOutcome]:
+        task = asyncio.create_task(self._run(job, is_waited_for=is_waited_for))
+        self._running[job.job_id] = task
+        if not is_waited_for:
+            self._background.add(job.job_id)
+
+        def ended(finished: asyncio.Task[JobOutcome]) -> None:
+            self._running.pop(job.job_id, None)
+            self._background.discard(job.job_id)
+            self._wake.set()
+            if not finished.cancelled():
+                finished.exception()  # whoever waits has it; nobody may
+
+        task.add_done_callback(ended)
+        return task
+
+    async def _end(self, job_id: str) -> None:
+        task = self._running.get(job_id)
+        if task is not None:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+    async def _run(self, job: Job, *, is_waited_for: bool) -> JobOutcome:
+        started_s = time.monotonic()
+        error: ServiceError | None = None
+        try:
+            outcome = await self._attempt(job)
+        except ServiceError as caught:
+            outcome, error = JobOutcome(JobState.FAILED, error=StoredError.of(caught)), caught
+        self._storing.add(job.job_id)
+        is_stored = True
+        state = outcome.state
+        try:
+            if is_waited_for and isinstance(error, InvalidRequestError | _Retryable):
+                is_stored = False
+                await self._journal.forget(job.job_id, self._claimant)
+            elif isinstance(error, _Retryable) and job.num_attempts < self._options.max_attempts:
+                state = JobState.QUEUED
+                due_s = self._now() + min(2.0 ** (job.num_attempts - 1), MAX_BACKOFF_S)
+                await self._journal.postpone(job.job_id, self._claimant, due_s=due_s)
+            else:
+                await self._finish(job, outcome)
+        finally:
+            self._storing.discard(job.job_id)
+            self._observer.job_ended(job, state, time.monotonic() - started_s, error)
+        if error is not None and not is_stored:
+            raise error
+        return outcome
+
+    async def _finish(self, job: Job, outcome: JobOutcome) -> None:
+        """Store an outcome; a failure of work that nobody gave a key to may be tried again."""
+        releases_key = outcome.state is JobState.FAILED and (job.key or "").startswith(DERIVED)
+        await self._journal.finish(
+            job.job_id, self._claimant, outcome, now_s=self._now(), releases_key=releases_key
+        )
+
+    async def _attempt(self, job: Job) -> JobOutcome:
+        if job.num_attempts > self._options.max_attempts:
+            raise WorkflowError(f"given up after {self._options.max_attempts} attempts")
+        workflow = self._workflows.get(job.workflow)
+        if workflow is None or job.payload is None:
+            raise WorkflowError("the workflow is not served any more")
+        try:
+            reply = await workflow.answer(InfernetInput.model_validate(job.payload))
+        except ServiceError:
+            raise
+        except Exception as error:
+            raise WorkflowError(f"the service failed ({type(error).__name__})") from error
+        stored = StoredReply.of(reply.output, reply.meter.usage, reply.meter.finish_reason)
+        return JobOutcome(JobState.SUCCEEDED, reply=stored)
+
+    async def _serve(self) -> None:
+        while True:
+            self._wake.clear()
+            with suppress(JournalError):  # it may be back at the next turn
+                await self._turn()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(self._options.poll_s):
+                    await self._wake.wait()
+
+    async def _turn(self) -> None:
+        now_s = self._now()
+        if self._running:
+            mine = set(await self._journal.renew(self._claimant, now_s=now_s, lease_s=self._options.lease_s))
+            for job_id, task in list(self._running.items()):
+                if job_id not in mine and not task.done():
+                    task.cancel()  # cancelled by its owner, or another process took it up
+        limit = self._options.max_running - len(self._background)
+        if limit > 0:
+            identities = [workflow.identity for workflow in self._workflows.values()]
+            claimed = await self._journal.claim(
+                self._claimant, identities, now_s=now_s, lease_s=self._options.lease_s, limit=limit
+            )
+            for job in claimed:
+                self._start(job, is_waited_for=False)
+        if now_s - self._purged_s > PURGE_EVERY_S:
+            self._purged_s = now_s
+            before_s = now_s - self._options.retention_s
+            await self._journal.abandon(ABANDONED, created_before_s=before_s, now_s=now_s)
+            await self._journal.erase(owner=None, job_id=None, before_s=before_s)
+
+
+def _check_same(job: Job, asked: JobRequest) -> None:
+    if job.digest != asked.digest:
+        raise InvalidRequestError(FieldProblem("Idempotency-Key", "was used for another request"))

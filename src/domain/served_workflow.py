@@ -1,0 +1,104 @@
+"""``ServedWorkflow``: a workflow as callers reach it, by an InfernetInput, on chain or off."""
+
+import hashlib
+import json
+from typing import Any
+
+from domain.chain import ChainReply
+from domain.errors import FieldProblem, InvalidRequestError
+from domain.ports import ChainCodec
+from domain.reply_stream import ReplyStream
+from domain.requests import InfernetInput, InfernetInputSource, RequestData
+from domain.runner import WorkflowReply, WorkflowRunner
+from domain.workflow import WorkflowPorts
+
+
+class ServedWorkflow:
+    """One workflow with its codec.
+
+    Args:
+        runner: takes requests through the workflow.
+        codec: for requests that the chain has a part in.
+        declaration: everything in the settings that its answers depend on.
+    """
+
+    def __init__(self, runner: WorkflowRunner, codec: ChainCodec, declaration: str) -> None:
+        self.runner = runner
+        self._codec = codec
+        self._declaration = declaration
+        self._identity = ""
+
+    @property
+    def name(self) -> str:
+        """Its name in the settings."""
+        return self.runner.name
+
+    @property
+    def identity(self) -> str:
+        """A hash of workflow, model, head and circuit; known after ``open``."""
+        return self._identity
+
+    async def open(self, ports: WorkflowPorts) -> None:
+        """Set the workflow up. Raises ``ConfigurationError`` as ``WorkflowRunner.open``."""
+        await self.runner.open(ports)
+        head, prover = ports.decision_head, ports.prover
+        parts = [
+            self._declaration,
+            ports.generator.model.model_id,
+            "" if head is None else head.head_id,
+            "" if prover is None else prover.circuit.circuit_id,
+        ]
+        self._identity = _digest(parts)
+
+    async def close(self) -> None:
+        """Close the workflow."""
+        await self.runner.close()
+
+    def proves(self, request: InfernetInput) -> bool:
+        """Tell whether a request makes a proof."""
+        return self.runner.workflow.proves(is_required=bool(request.requires_proof))
+
+    def check(self, request: InfernetInput) -> None:
+        """Raise what ``answer`` would raise of the request alone."""
+        self.runner.checked(self._data(request), requires_proof=bool(request.requires_proof))
+
+    async def answer(self, request: InfernetInput) -> WorkflowReply:
+        """Answer a request; for the chain, the output is the five fields.
+
+        Raises: as ``WorkflowRunner.run``, ``ChainCodec.decode`` and ``ChainCodec.encode``.
+        """
+        data = self._data(request)
+        reply = await self.runner.run(data, requires_proof=bool(request.requires_proof))
+        if not request.is_reply_for_chain:
+            return reply
+        raw_input = request.onchain_data() if request.source is InfernetInputSource.CHAIN else None
+        onchain: ChainReply = self._codec.encode(reply.output, data, raw_input)
+        fields: dict[str, Any] = dict(onchain.fields())
+        return WorkflowReply(fields, reply.meter)
+
+    async def stream(self, request: InfernetInput) -> ReplyStream:
+        """Start a stream. Raises: as ``WorkflowRunner.stream`` and ``ChainCodec.decode``."""
+        if request.requires_proof:
+            raise InvalidRequestError(FieldProblem("requires_proof", "a stream carries no proof"))
+        return await self.runner.stream(self._data(request))
+
+    def digest_of(self, request: InfernetInput) -> str:
+        """Return a hash of what is asked of whom: another model, circuit or setting gives another."""
+        payload = request.model_dump(mode="json")
+        if request.source is InfernetInputSource.CHAIN:
+            payload["data"] = request.onchain_data().hex()
+        canonical = json.dumps(payload, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+        return _digest([self._identity, canonical])
+
+    def _data(self, request: InfernetInput) -> RequestData:
+        if request.source is InfernetInputSource.CHAIN:
+            return self._codec.decode(request.onchain_data())
+        return request.data
+
+
+def _digest(parts: list[str]) -> str:
+    digest = hashlib.sha256()
+    for part in parts:
+        encoded = part.encode()
+        digest.update(len(encoded).to_bytes(8, "big") + encoded)
+    return digest.hexdigest()
