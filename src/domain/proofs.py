@@ -19,6 +19,8 @@ class CircuitDescription:
 
     circuit_id: str
     num_inputs: int
+    input_scale: int
+    """Binary digits after the point of the inputs' instances."""
     takes_integers: bool
     """Whether inputs are whole numbers; reals otherwise."""
     input_visibility: str

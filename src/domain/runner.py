@@ -8,11 +8,14 @@ hangs takes a permit away; it cannot pile up threads.
 import asyncio
 import inspect
 import json
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import aclosing, asynccontextmanager
 from contextvars import copy_context
 from dataclasses import dataclass
 from typing import Any
+
+from pydantic import BaseModel
 
 from domain.errors import (
     ConfigurationError,
@@ -28,6 +31,8 @@ from domain.errors import (
 from domain.generation import Capability
 from domain.metering import RequestMeter, metered
 from domain.proof_request import proof_request
+from domain.reply_stream import ReplyStream
+from domain.requests import RequestData
 from domain.validation import validated
 from domain.workflow import LLMInferenceWorkflow, WorkflowPorts
 
@@ -106,7 +111,12 @@ class WorkflowRunner:
             finally:
                 self._threads.shutdown(wait=False, cancel_futures=True)
 
-    async def run(self, data: dict[str, Any], *, requires_proof: bool = False) -> WorkflowReply:
+    @property
+    def workflow(self) -> LLMInferenceWorkflow:
+        """The workflow that is run."""
+        return self._workflow
+
+    async def run(self, data: RequestData, *, requires_proof: bool = False) -> WorkflowReply:
         """Take one request through the workflow.
 
         Raises:
@@ -116,31 +126,92 @@ class WorkflowRunner:
             DeadlineExceededError: ``request_timeout_s`` passed.
             WorkflowError: a hook raised, or returned what JSON cannot hold.
         """
+        request = self.checked(data, requires_proof=requires_proof)
+        permit = self._permit()
+        try:
+            with metered() as meter, proof_request(is_required=requires_proof):
+                async with self._deadline():
+                    output = await self._output(request, permit)
+                return WorkflowReply(checked_output(output), meter)
+        finally:
+            permit.release()
+
+    def checked(self, data: RequestData, *, requires_proof: bool = False) -> BaseModel:
+        """Return ``data`` as the workflow's request type.
+
+        Raises: ``InvalidRequestError`` as ``run``, and ``UnavailableError`` before and after its time.
+        """
         if not self._is_open:
             raise UnavailableError("the service is starting or stopping")
         if requires_proof and not self._has_proofs:
             problem = "this workflow attaches no proofs; send false or leave it out"
             raise InvalidRequestError(FieldProblem("requires_proof", problem))
-        request = validated(self._workflow.request_type, data, under="data")
-        if self._num_permits_taken >= self._limits.max_concurrent_requests:
-            raise OverloadedError(f"{self._num_permits_taken} requests are already running")
-        self._num_permits_taken += 1
-        permit = _Permit(self._give_permit_back)
+        return validated(self._workflow.request_type, data, under="data")
+
+    async def stream(self, data: RequestData) -> ReplyStream:
+        """Start one request whose answer comes piece by piece; the first piece is there on return.
+
+        Raises: as ``run``; what fails after the first piece is raised by the stream.
+        """
+        request = self.checked(data)
+        permit = self._permit()
+
+        async def pieces() -> AsyncGenerator[str]:
+            try:
+                with metered():
+                    async with self._deadline():
+                        async for piece in self._pieces(request, permit):
+                            yield piece
+            finally:
+                permit.release()
+
+        stream = ReplyStream(pieces())
+        await stream.start()
+        return stream
+
+    async def _output(self, request: BaseModel, permit: "_Permit") -> Any:
+        prompt = await self._call(self._workflow.preprocess, permit, request)
+        generation = await self._call(self._workflow.generate, permit, prompt)
+        return await self._call(self._workflow.postprocess, permit, generation, request)
+
+    async def _pieces(self, request: BaseModel, permit: "_Permit") -> AsyncIterator[str]:
+        if not self._workflow.streams_pieces:
+            output = checked_output(await self._output(request, permit))
+            yield output if isinstance(output, str) else json.dumps(output, ensure_ascii=False)
+            return
+        prompt = await self._call(self._workflow.preprocess, permit, request)
+        pieces: Any = self._workflow.stream(prompt)
         try:
-            with metered() as meter, proof_request(is_required=requires_proof):
-                async with asyncio.timeout(self._limits.request_timeout_s) as deadline:
-                    prompt = await self._call(self._workflow.preprocess, permit, request)
-                    generation = await self._call(self._workflow.generate, permit, prompt)
-                    output = await self._call(self._workflow.postprocess, permit, generation, request)
-                return WorkflowReply(checked_output(output), meter)
+            if isinstance(pieces, AsyncGenerator):
+                async with aclosing(pieces):
+                    async for piece in pieces:
+                        yield _checked_piece(piece)
+            else:
+                end = object()
+                while (piece := await self._call(_next_piece, permit, pieces, end)) is not end:
+                    yield _checked_piece(piece)
+        except ServiceError:
+            raise
+        except Exception as error:
+            raise WorkflowError(f"the workflow's stream failed ({type(error).__name__})") from error
+
+    @asynccontextmanager
+    async def _deadline(self) -> AsyncIterator[None]:
+        try:
+            async with asyncio.timeout(self._limits.request_timeout_s) as deadline:
+                yield
         except TimeoutError as error:
             if not deadline.expired():
                 raise
             raise DeadlineExceededError(
                 f"the request took longer than {self._limits.request_timeout_s:g} s",
             ) from error
-        finally:
-            permit.release()
+
+    def _permit(self) -> "_Permit":
+        if self._num_permits_taken >= self._limits.max_concurrent_requests:
+            raise OverloadedError(f"{self._num_permits_taken} requests are already running")
+        self._num_permits_taken += 1
+        return _Permit(self._give_permit_back)
 
     def _give_permit_back(self) -> None:
         self._num_permits_taken -= 1
@@ -194,6 +265,18 @@ class _Permit:
         self._num_holders -= 1
         if self._num_holders == 0:
             self._give_back()
+
+
+def _next_piece(pieces: Iterator[Any], end: object) -> Any:
+    return next(pieces, end)
+
+
+def _checked_piece(piece: Any) -> str:
+    if not isinstance(piece, str):
+        raise UnserialisableOutputError(
+            f"the workflow streamed {type(piece).__name__}; it must stream strings"
+        )
+    return piece
 
 
 def checked_output(output: Any) -> str | dict[str, Any]:

@@ -6,11 +6,13 @@ Life cycle::
     bind(ports)                      once, by the service
     setup()                          once, before the first request; an error stops start-up
     preprocess(request) ─► generate(prompt) ─► postprocess(generation, request)     per request
+                      └──► stream(prompt)                                           per stream
     close()                          once, at shutdown
 
-``setup``, ``preprocess``, ``generate``, ``postprocess`` and ``close`` may be overridden, each as a plain or
-an ``async`` method. A plain one runs in a thread, so it may block. One instance serves all requests at once:
-what belongs to a request goes from hook to hook as an argument, not into ``self``.
+The hooks may be overridden, each as a plain or an ``async`` method. A plain one runs in a thread, so it may
+block. One instance serves all requests at once: what belongs to a request goes from hook to hook as an
+argument, not into ``self``. A request for a stream takes ``stream(prompt)`` in place of ``generate`` and
+``postprocess``.
 
 An ``InvalidRequestError`` raised by a hook is the caller's 400; any other error is a 500 that names the hook.
 """
@@ -23,6 +25,7 @@ from typing import Any, ClassVar, TypeVar
 
 from pydantic import BaseModel
 
+from domain.chain import ChainFormat
 from domain.conversation import conversation_of
 from domain.errors import BackendError, NotSupportedError
 from domain.generation import Capability, Generation, SamplingParameters, TokenChunk
@@ -74,6 +77,9 @@ class LLMInferenceWorkflow:
     optional: ClassVar[frozenset[Capability]] = frozenset()
     """What the workflow uses where the service has it."""
 
+    chain_format: ClassVar[ChainFormat] = ChainFormat()
+    """How it talks to contracts, where the settings say nothing else."""
+
     _ports: WorkflowPorts
 
     def bind(self, ports: WorkflowPorts) -> None:
@@ -117,6 +123,30 @@ class LLMInferenceWorkflow:
     async def postprocess(self, generation: Any, request: Any) -> Any:  # noqa: ARG002 - for overrides
         """Turn what ``generate`` returned into the reply: a string, or a dict that JSON can hold."""
         return generation.text
+
+    @hook
+    async def stream(self, prompt: Any) -> AsyncGenerator[str]:
+        """Stream the answer to what ``preprocess`` returned, piece by piece; there is no postprocessing."""
+        async with aclosing(self.ports.generator.generate(prompt)) as chunks:
+            async for chunk in chunks:
+                if chunk.text:
+                    yield chunk.text
+
+    @property
+    def streams_pieces(self) -> bool:
+        """Whether ``stream`` gives the answer.
+
+        A workflow with a way of its own to generate or postprocess gives it in one piece, unless it has a
+        ``stream`` of its own.
+        """
+        own = type(self)
+        base = LLMInferenceWorkflow
+        is_plain = own.generate is base.generate and own.postprocess is base.postprocess
+        return is_plain or own.stream is not base.stream
+
+    def proves(self, *, is_required: bool) -> bool:
+        """Tell whether a request makes a proof, given whether it asks for one."""
+        return is_required or Capability.PROOFS in self.requires
 
     async def complete(self, prompt: Prompt) -> Generation:
         """Complete a prompt with the service's model."""

@@ -32,6 +32,8 @@ class FixedHead:
     labels = ("noop", "buy", "sell")
     vector_size = 2
 
+    head_id = "h"
+
     def __init__(self, embedding_size: int = 4) -> None:
         self.embedding_size = embedding_size
 
@@ -44,7 +46,12 @@ class FixedProver:
 
     def __init__(self, index: int = 1, error: ServiceError | None = None, num_inputs: int = 2) -> None:
         self.circuit = CircuitDescription(
-            "c", num_inputs, takes_integers=False, input_visibility="hashed", is_srs_insecure=True
+            "c",
+            num_inputs,
+            input_scale=7,
+            takes_integers=False,
+            input_visibility="hashed",
+            is_srs_insecure=True,
         )
         self._index = index
         self._error = error

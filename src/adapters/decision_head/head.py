@@ -1,5 +1,6 @@
 """``OnnxDecisionHead``: the ``DecisionHead`` port."""
 
+import hashlib
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -28,6 +29,7 @@ class OnnxDecisionHead:
         try:
             description = json.loads((folder / DESCRIPTION).read_text(encoding="utf-8"))
             self._labels = tuple(map(str, description["labels"]))
+            self._head_id = hashlib.sha256((folder / DECISION_MODEL).read_bytes()).hexdigest()[:16]
             self._session = ort.InferenceSession(
                 str(folder / DECISION_MODEL), providers=["CPUExecutionProvider"]
             )
@@ -39,6 +41,10 @@ class OnnxDecisionHead:
             raise ConfigurationError(f"{folder} is no decision head: {error}") from error
         if [vector.name, logits.name] != ["vector", "logits"] or logits.shape[1] != len(self._labels):
             raise ConfigurationError(f"{folder}: {DECISION_MODEL} does not fit the labels in {DESCRIPTION}")
+
+    @property
+    def head_id(self) -> str:
+        return self._head_id
 
     @property
     def labels(self) -> tuple[str, ...]:

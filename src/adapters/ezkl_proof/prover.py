@@ -64,7 +64,6 @@ class _Opened:
     folder: CircuitFolder
     layout: InstanceLayout
     description: CircuitDescription
-    scale: int
     max_magnitude: int
     """Of an input in fixed point."""
 
@@ -192,6 +191,7 @@ def _open(path: Path) -> _Opened:
         description = CircuitDescription(
             circuit_id=folder.circuit_id,
             num_inputs=int(folder.manifest.origin["num_inputs"]),
+            input_scale=int(settings["model_input_scales"][0]),
             takes_integers=settings["input_types"] == ["Int"],
             input_visibility=str(folder.manifest.origin["input_visibility"]),
             is_srs_insecure=folder.is_srs_insecure,
@@ -200,7 +200,6 @@ def _open(path: Path) -> _Opened:
             folder=folder,
             layout=instance_layout(settings),
             description=description,
-            scale=int(settings["model_input_scales"][0]),
             max_magnitude=largest_magnitude(int(run_args["decomp_base"]), int(run_args["decomp_legs"])),
         )
     except (KeyError, TypeError, ValueError) as error:
@@ -219,7 +218,7 @@ def _checked(inputs: Sequence[Any], opened: _Opened) -> list[float]:
     if len(inputs) != circuit.num_inputs:
         problem = f"the circuit takes {circuit.num_inputs} numbers, not {len(inputs)}"
         raise InvalidRequestError(FieldProblem("inputs", problem))
-    limit = opened.max_magnitude / 2**opened.scale
+    limit = opened.max_magnitude / 2**circuit.input_scale
     for index, value in enumerate(inputs):
         reason = _reason_against(value, limit, takes_integers=circuit.takes_integers)
         if reason is not None:

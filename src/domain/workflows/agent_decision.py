@@ -13,6 +13,7 @@ import asyncio
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+from domain.chain import ChainFormat
 from domain.conversation import conversation_of
 from domain.decisions import Decision
 from domain.errors import (
@@ -60,6 +61,7 @@ class AgentDecisionWorkflow(LLMInferenceWorkflow):
 
     requires: ClassVar[frozenset[Capability]] = frozenset({Capability.EMBEDDINGS, Capability.DECISION_HEAD})
     optional: ClassVar[frozenset[Capability]] = frozenset({Capability.PROOFS})
+    chain_format: ClassVar[ChainFormat] = ChainFormat(codec="agent_reply")
 
     def __init__(
         self,
@@ -71,6 +73,9 @@ class AgentDecisionWorkflow(LLMInferenceWorkflow):
         self._proves_always = proves_always
         self._has_rationale = has_rationale
         self._instruction = instruction
+
+    def proves(self, *, is_required: bool) -> bool:
+        return is_required or self._proves_always
 
     async def setup(self) -> None:
         """Check that model, head and circuit fit together.
@@ -107,7 +112,7 @@ class AgentDecisionWorkflow(LLMInferenceWorkflow):
         except InvalidRequestError as error:
             raise error.under("data.text") from error
         decision = head.decide(embedding.vector)
-        if not (self._proves_always or is_proof_required()):
+        if not self.proves(is_required=is_proof_required()):
             return _Outcome(decision, await self._rationale(prompt, head.labels[decision.index]), None)
         try:
             async with asyncio.TaskGroup() as group:

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
+from domain.chain import ChainFormat
 from domain.conversation import conversation_of
 from domain.errors import NotSupportedError
 from domain.generation import Capability, LabelScores
@@ -31,6 +32,7 @@ class ClassificationWorkflow(LLMInferenceWorkflow):
     """
 
     requires: ClassVar[frozenset[Capability]] = frozenset({Capability.LABEL_SCORES})
+    chain_format: ClassVar[ChainFormat] = ChainFormat(codec="abi", input="(string)", output="(string label)")
 
     def __init__(self, labels: Sequence[str], instruction: str = DEFAULT_INSTRUCTION) -> None:
         if isinstance(labels, str) or not all(labels):

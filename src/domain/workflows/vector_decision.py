@@ -7,8 +7,9 @@ does not say where the vector came from.
 from collections.abc import Sequence
 from typing import Annotated, Any, ClassVar
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from domain.chain import ChainFormat
 from domain.errors import InvalidRequestError, NotSupportedError
 from domain.generation import Capability
 from domain.proofs import ProofResult, proof_reply
@@ -27,6 +28,12 @@ class VectorRequest(BaseModel):
         description="the numbers that the circuit's model takes"
     )
 
+    @model_validator(mode="before")
+    @classmethod
+    def _from_numbers(cls, data: Any) -> Any:
+        """Take the numbers alone, as another container gives them."""
+        return {"inputs": data} if isinstance(data, list) else data
+
 
 class VectorDecisionWorkflow(LLMInferenceWorkflow):
     """Runs the circuit's model on a vector, and proves it.
@@ -39,6 +46,7 @@ class VectorDecisionWorkflow(LLMInferenceWorkflow):
 
     request_type: ClassVar[type[BaseModel]] = VectorRequest
     requires: ClassVar[frozenset[Capability]] = frozenset({Capability.PROOFS})
+    chain_format: ClassVar[ChainFormat] = ChainFormat(codec="tensor")
 
     def __init__(self, labels: Sequence[str] | None = None) -> None:
         if isinstance(labels, str) or (labels is not None and len(set(labels)) < len(labels)):

@@ -307,7 +307,7 @@ async def test_a_circuit_of_integers_takes_whole_numbers_alone(integers: Proven)
 
 async def test_the_largest_numbers_that_are_let_in_are_proved_rightly(public: Proven) -> None:
     async with proving(public.circuit) as prover:
-        limit = prover._ready().max_magnitude / 2 ** prover._ready().scale
+        limit = prover._ready().max_magnitude / 2**prover.circuit.input_scale
         for value in (limit, -limit):
             vector = [value] + [0.0] * (NUM_INPUTS - 1)
             try:

@@ -1,0 +1,59 @@
+"""``ReplyStream``: pieces of an answer, made by a task of their own so that any task may take them."""
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing, suppress
+
+MAX_WAITING_PIECES = 64
+"""Then the workflow waits for the caller."""
+
+
+class ReplyStream:
+    """Iterate over it once, and ``aclose`` it: that ends the work.
+
+    Args:
+        pieces: makes them; runs in one task from first to last, with that task's context.
+    """
+
+    def __init__(self, pieces: AsyncGenerator[str]) -> None:
+        self._pieces = pieces
+        self._queue: asyncio.Queue[str | Exception | None] = asyncio.Queue(MAX_WAITING_PIECES)
+        self._task = asyncio.create_task(self._fill())
+        self._first: str | None = None
+
+    async def start(self) -> None:
+        """Wait for the first piece, or the end; raises what happened before."""
+        try:
+            self._first = await anext(self._remaining(), None)
+        except BaseException:
+            await self.aclose()
+            raise
+
+    async def __aiter__(self) -> AsyncIterator[str]:
+        """Yield the pieces; raises what went wrong after the first."""
+        if self._first is not None:
+            yield self._first
+            async for piece in self._remaining():
+                yield piece
+
+    async def aclose(self) -> None:
+        """End the work, if it goes on. May be called twice."""
+        self._task.cancel()
+        with suppress(asyncio.CancelledError):
+            await self._task
+
+    async def _remaining(self) -> AsyncIterator[str]:
+        while (piece := await self._queue.get()) is not None:
+            if isinstance(piece, Exception):
+                raise piece
+            yield piece
+
+    async def _fill(self) -> None:
+        end: Exception | None = None
+        try:
+            async with aclosing(self._pieces) as pieces:
+                async for piece in pieces:
+                    await self._queue.put(piece)
+        except Exception as error:  # noqa: BLE001 - handed to whoever takes the pieces
+            end = error
+        await self._queue.put(end)
