@@ -8,4 +8,5 @@ OURS = ("LLM_", "FLASK_LLM_", "HUGGING_FACE_", "HF_")
 def service_environment(settings: dict[str, str]) -> dict[str, str]:
     """Return this process's environment with only the given settings of the service."""
     inherited = {name: value for name, value in os.environ.items() if not name.startswith(OURS)}
-    return {**inherited, "LLM_LOG_FORMAT": "json", "PYTHONUNBUFFERED": "1", **settings}
+    own = {"LLM_LOG_FORMAT": "json", "LLM_JOURNAL": "memory", "PYTHONUNBUFFERED": "1"}
+    return {**inherited, **own, **settings}

@@ -23,6 +23,7 @@ from pydantic import (
 )
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from domain.chain import ChainFormat
 from domain.errors import ConfigurationError
 from domain.generation import SamplingParameters
 
@@ -37,6 +38,13 @@ class Backend(StrEnum):
     OPTIMUM = "optimum"
     OPENAI = "openai"
     SCRIPTED = "scripted"
+
+
+class JournalKind(StrEnum):
+    """Where jobs are recorded."""
+
+    SQLITE = "sqlite"
+    MEMORY = "memory"
 
 
 def _literal(value: Any) -> Any:
@@ -62,7 +70,17 @@ def _unquoted(value: Any) -> Any:
     return value
 
 
+def _listed(value: Any) -> Any:
+    """Read words between commas, or a JSON list."""
+    if not isinstance(value, str):
+        return value
+    if value.strip().startswith("["):
+        return _literal(value)
+    return [word.strip() for word in value.split(",") if word.strip()]
+
+
 Literal = BeforeValidator(_literal)
+Listed = BeforeValidator(_listed)
 ClassPath = Annotated[str, BeforeValidator(_unquoted)]
 
 
@@ -74,6 +92,8 @@ class WorkflowSettings(BaseModel):
     class_path: str = Field(validation_alias=AliasChoices("class", "class_path"))
     args: list[Any] = Field(default_factory=list)
     kwargs: dict[str, Any] = Field(default_factory=dict)
+    chain: ChainFormat | None = None
+    """How it talks to contracts; None: as the class declares."""
 
 
 def _workflow(value: Any) -> Any:
@@ -109,6 +129,15 @@ class Settings(BaseSettings):
         NoDecode,
         Literal,
     ] = Field(default_factory=dict, validation_alias="LLM_WORKFLOWS")
+    chain_format: Annotated[ChainFormat | None, NoDecode, Literal] = Field(
+        default=None, validation_alias="LLM_CHAIN_FORMAT"
+    )
+    service_id: str = Field(
+        default="llm-inference-service", min_length=1, max_length=128, validation_alias="LLM_SERVICE_ID"
+    )
+    auth_tokens: Annotated[tuple[Annotated[SecretStr, Field(min_length=8)], ...], NoDecode, Listed] = Field(
+        default=(), validation_alias="LLM_AUTH_TOKENS"
+    )
     hugging_face_hub_token: SecretStr | None = Field(default=None, validation_alias="HUGGING_FACE_HUB_TOKEN")
 
     backend: Backend = Field(default=Backend.ONNXRUNTIME, validation_alias="LLM_BACKEND")
@@ -153,6 +182,18 @@ class Settings(BaseSettings):
     proof_memory_mib: int = Field(default=0, ge=0, validation_alias="LLM_PROOF_MEMORY_MIB")
     max_waiting_proofs: PositiveInt = Field(default=32, validation_alias="LLM_MAX_WAITING_PROOFS")
 
+    journal: JournalKind = Field(default=JournalKind.SQLITE, validation_alias="LLM_JOURNAL")
+    journal_path: Path = Field(
+        default=Path("~/.local/share/llm-inference-service/journal.sqlite3"),
+        validation_alias="LLM_JOURNAL_PATH",
+    )
+    journal_max_mib: PositiveInt = Field(default=1024, validation_alias="LLM_JOURNAL_MAX_MIB")
+    journal_keeps_input: bool = Field(default=False, validation_alias="LLM_JOURNAL_KEEPS_INPUT")
+    job_retention_s: PositiveFloat = Field(default=86_400.0, validation_alias="LLM_JOB_RETENTION_S")
+    job_lease_s: float = Field(default=10.0, ge=2, validation_alias="LLM_JOB_LEASE_S")
+    job_max_attempts: PositiveInt = Field(default=20, validation_alias="LLM_JOB_MAX_ATTEMPTS")
+    max_running_jobs: PositiveInt = Field(default=8, validation_alias="LLM_MAX_RUNNING_JOBS")
+
     default_parameters: Annotated[SamplingParameters, NoDecode, Literal] = Field(
         default=SamplingParameters(max_tokens=256), validation_alias="LLM_DEFAULT_PARAMETERS"
     )
@@ -173,6 +214,7 @@ class Settings(BaseSettings):
             class_path=self.workflow_class,
             args=self.workflow_positional_args,
             kwargs=self.workflow_kw_args,
+            chain=self.chain_format,
         )
 
     @property

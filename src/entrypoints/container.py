@@ -7,16 +7,21 @@ backend that is not used costs nothing.
 import asyncio
 import os
 from dataclasses import dataclass
+from importlib.metadata import version
 
 import structlog
 
-from adapters.settings import Backend, Settings
+from adapters.infernet import build_codec
+from adapters.settings import Backend, JournalKind, Settings, WorkflowSettings
 from domain.errors import ConfigurationError, ServiceError
 from domain.generation import Capability
+from domain.job_service import JobOptions, JobService
 from domain.metering import MeteredLabelScorer, MeteredTextEmbedder, MeteredTextGenerator
-from domain.ports import DecisionHead, LabelScorer, Prover, TextEmbedder, TextGenerator
+from domain.ports import DecisionHead, Journal, LabelScorer, Prover, TextEmbedder, TextGenerator
 from domain.runner import RunnerLimits, WorkflowRunner
+from domain.served_workflow import ServedWorkflow
 from domain.workflow import WorkflowPorts
+from entrypoints.job_log import JobLog
 from entrypoints.workflow_classes import construct_workflow
 
 log = structlog.stdlib.get_logger()
@@ -34,8 +39,9 @@ class Container:
     generator: TextGenerator
     decision_head: DecisionHead | None
     prover: Prover | None
-    runners: dict[str, WorkflowRunner]
+    workflows: dict[str, ServedWorkflow]
     """By name; ``DEFAULT_WORKFLOW_NAME`` is the one at ``/service_output``."""
+    jobs: JobService
 
     async def open(self) -> None:
         """Load the model and set the workflows up.
@@ -53,16 +59,18 @@ class Container:
                         circuit_id=self.prover.circuit.circuit_id,
                     )
             ports = self._ports()
-            for runner in self.runners.values():
-                await runner.open(ports)
+            for workflow in self.workflows.values():
+                await workflow.open(ports)
+            await self.jobs.open()
         except ServiceError:
             await self.close()
             raise
 
     async def close(self) -> None:
-        """Close the workflows, then the backend."""
-        for runner in self.runners.values():
-            await runner.close()
+        """Stop the jobs, close the workflows, then the backend."""
+        await self.jobs.close()
+        for workflow in self.workflows.values():
+            await workflow.close()
         if self.prover is not None:
             await self.prover.close()
         await self.generator.close()
@@ -99,16 +107,51 @@ def build_container(settings: Settings, *, generator: TextGenerator | None = Non
         max_hook_threads=settings.max_hook_threads,
     )
     named = {DEFAULT_WORKFLOW_NAME: settings.default_workflow, **settings.workflows}
-    runners = {
-        name: WorkflowRunner(name, construct_workflow(workflow), limits) for name, workflow in named.items()
-    }
+    workflows = {name: _served(name, declared, limits, settings) for name, declared in named.items()}
+    options = JobOptions(
+        max_running=settings.max_running_jobs,
+        max_attempts=settings.job_max_attempts,
+        lease_s=settings.job_lease_s,
+        retention_s=settings.job_retention_s,
+        request_timeout_s=settings.request_timeout_s,
+    )
     return Container(
         settings,
         generator or build_generator(settings),
         build_decision_head(settings),
         build_prover(settings),
-        runners,
+        workflows,
+        JobService(build_journal(settings), workflows, options, JobLog()),
     )
+
+
+def _served(
+    name: str, declared: WorkflowSettings, limits: RunnerLimits, settings: Settings
+) -> ServedWorkflow:
+    workflow = construct_workflow(declared)
+    chain_format = declared.chain or workflow.chain_format
+    declaration = repr(
+        (
+            version("llm-inference-service"),
+            name,
+            declared.model_dump_json(),
+            chain_format.model_dump_json(),
+            settings.default_parameters.model_dump_json(),
+        )
+    )
+    return ServedWorkflow(WorkflowRunner(name, workflow, limits), build_codec(chain_format), declaration)
+
+
+def build_journal(settings: Settings) -> Journal:
+    """Build the journal that the settings name."""
+    from adapters.journal import MemoryJournal, SqliteJournal, SqliteOptions
+
+    match settings.journal:
+        case JournalKind.MEMORY:
+            return MemoryJournal(keeps_input=settings.journal_keeps_input)
+        case JournalKind.SQLITE:
+            options = SqliteOptions(settings.journal_max_mib << 20, keeps_input=settings.journal_keeps_input)
+            return SqliteJournal(settings.journal_path.expanduser(), options)
 
 
 def build_generator(settings: Settings) -> TextGenerator:

@@ -6,6 +6,7 @@ Each thing that can be wrong with it is a ``ConfigurationError`` of its own word
 import importlib
 from typing import Any
 
+from adapters.infernet import PredecessorWorkflow, is_predecessor
 from adapters.settings import WorkflowSettings
 from domain.errors import ConfigurationError
 from domain.workflow import LLMInferenceWorkflow
@@ -19,17 +20,18 @@ def construct_workflow(settings: WorkflowSettings) -> LLMInferenceWorkflow:
     """
     workflow_class = find_workflow_class(settings.class_path)
     try:
-        return workflow_class(*settings.args, **settings.kwargs)
+        workflow = workflow_class(*settings.args, **settings.kwargs)
     except Exception as error:
         raise ConfigurationError(
             f"the workflow class {settings.class_path} could not be constructed with its "
             f"{len(settings.args)} positional and {len(settings.kwargs)} keyword arguments: "
             f"{type(error).__name__}: {error}",
         ) from error
+    return workflow if isinstance(workflow, LLMInferenceWorkflow) else PredecessorWorkflow(workflow)
 
 
-def find_workflow_class(class_path: str) -> type[LLMInferenceWorkflow]:
-    """Import ``package.module.ClassName`` and check that it is a workflow.
+def find_workflow_class(class_path: str) -> type[Any]:
+    """Import ``package.module.ClassName`` and check that it is a workflow, or the predecessor's kind of one.
 
     Raises:
         ConfigurationError: it is not.
@@ -42,11 +44,13 @@ def find_workflow_class(class_path: str) -> type[LLMInferenceWorkflow]:
     candidate: Any = getattr(_import(module_name, class_path), class_name, None)
     if candidate is None:
         raise ConfigurationError(f"the module {module_name} has no class {class_name}")
-    if not isinstance(candidate, type) or not issubclass(candidate, LLMInferenceWorkflow):
+    is_class = isinstance(candidate, type)
+    if not is_class or not (issubclass(candidate, LLMInferenceWorkflow) or is_predecessor(candidate)):
         raise ConfigurationError(
             f"{class_path} is not a subclass of domain.workflow.LLMInferenceWorkflow",
         )
-    return candidate
+    workflow_class: type[Any] = candidate
+    return workflow_class
 
 
 def _import(module_name: str, class_path: str) -> Any:

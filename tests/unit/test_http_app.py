@@ -43,7 +43,8 @@ class BrokenWorkflow(LLMInferenceWorkflow):
 @contextmanager
 def client_of(generator: TextGenerator | None = None, **settings: Any) -> Iterator[TestClient]:
     workflows = {"dict": f"{__name__}.DictWorkflow", "broken": f"{__name__}.BrokenWorkflow"}
-    all_settings = Settings(_env_file=None, **{"LLM_WORKFLOWS": workflows, **settings})
+    own = {"LLM_WORKFLOWS": workflows, "LLM_JOURNAL": "memory"}
+    all_settings = Settings(_env_file=None, **{**own, **settings})
     container = build_container(all_settings, generator=generator or ScriptedTextGenerator())
     with TestClient(create_app(container)) as client:
         yield client
@@ -115,12 +116,6 @@ def test_a_body_that_is_wrong_is_a_400_that_says_what(
     response = client.post("/service_output", content=body, headers={"Content-Type": "application/json"})
 
     assert_is_error(response, 400, *words)
-
-
-def test_chain_input_is_a_501_that_says_what_is_supported(client: TestClient) -> None:
-    assert_is_error(
-        client.post("/service_output", json={"source": 0, "data": "00"}), 501, "supported: source 1"
-    )
 
 
 def test_a_proof_that_the_workflow_does_not_attach_is_a_400(client: TestClient) -> None:

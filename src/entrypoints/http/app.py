@@ -10,7 +10,9 @@ from starlette.routing import Route
 
 from domain.errors import ConfigurationError, ServiceError
 from entrypoints.container import Container
+from entrypoints.http.bearer import BearerMiddleware
 from entrypoints.http.errors import http_exception_response, service_error_response
+from entrypoints.http.job_routes import JobRoutes
 from entrypoints.http.request_log import RequestLogMiddleware
 from entrypoints.http.routes import Routes
 
@@ -26,6 +28,8 @@ def create_app(
             end the process.
     """
     routes = Routes(container)
+    jobs = JobRoutes(container)
+    tokens = [token.get_secret_value() for token in container.settings.auth_tokens]
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
@@ -48,9 +52,16 @@ def create_app(
             Route("/service_output", routes.service_output, methods=["POST"]),
             Route("/inference", routes.service_output, methods=["POST"]),
             Route("/workflows/{name}/service_output", routes.service_output, methods=["POST"]),
+            Route("/service_output/schema", routes.schema, methods=["GET"]),
+            Route("/workflows/{name}/service_output/schema", routes.schema, methods=["GET"]),
+            Route("/service-resources", routes.resources, methods=["GET"]),
+            Route("/jobs", jobs.page, methods=["GET"]),
+            Route("/jobs/{job_id}", jobs.get, methods=["GET"]),
+            Route("/jobs/{job_id}", jobs.remove, methods=["DELETE"]),
         ],
         middleware=[
             Middleware(RequestLogMiddleware),
+            Middleware(BearerMiddleware, tokens=tokens),
         ],
         exception_handlers={
             HTTPException: http_exception_response,

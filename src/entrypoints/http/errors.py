@@ -15,7 +15,9 @@ from starlette.responses import JSONResponse, Response
 
 from domain.errors import (
     DeadlineExceededError,
+    InProgressError,
     InvalidRequestError,
+    NotFoundError,
     NotSupportedError,
     ServiceError,
     UnavailableError,
@@ -25,6 +27,8 @@ log = structlog.stdlib.get_logger()
 
 STATUS_OF_ERROR: dict[type[ServiceError], HTTPStatus] = {
     InvalidRequestError: HTTPStatus.BAD_REQUEST,
+    NotFoundError: HTTPStatus.NOT_FOUND,
+    InProgressError: HTTPStatus.CONFLICT,
     NotSupportedError: HTTPStatus.NOT_IMPLEMENTED,
     DeadlineExceededError: HTTPStatus.GATEWAY_TIMEOUT,
     UnavailableError: HTTPStatus.SERVICE_UNAVAILABLE,
@@ -32,10 +36,14 @@ STATUS_OF_ERROR: dict[type[ServiceError], HTTPStatus] = {
 """The nearest ancestor counts; an error that has none here is a 500."""
 
 
-def error_response(status: int, description: str, *, headers: dict[str, str] | None = None) -> JSONResponse:
+def error_content(status: int, description: str) -> dict[str, str]:
     """Return an error in the service's form."""
-    content = {"code": str(status), "name": HTTPStatus(status).phrase, "description": description}
-    return JSONResponse(content, status_code=status, headers=headers)
+    return {"code": str(int(status)), "name": HTTPStatus(status).phrase, "description": description}
+
+
+def error_response(status: int, description: str, *, headers: dict[str, str] | None = None) -> JSONResponse:
+    """Return the response of an error."""
+    return JSONResponse(error_content(status, description), status_code=status, headers=headers)
 
 
 def status_of(error: ServiceError) -> HTTPStatus:
@@ -52,7 +60,9 @@ async def service_error_response(request: Request, error: Exception) -> Response
     request.state.log_facts["error"] = type(error).__name__
     if status >= HTTPStatus.INTERNAL_SERVER_ERROR and not isinstance(error, NotSupportedError):
         log_failure(error)
-    headers = {"Retry-After": str(error.retry_after_s)} if isinstance(error, UnavailableError) else None
+    headers = None
+    if isinstance(error, UnavailableError | InProgressError):
+        headers = {"Retry-After": str(error.retry_after_s)}
     return error_response(status, str(error), headers=headers)
 
 

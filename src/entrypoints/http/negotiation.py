@@ -1,4 +1,12 @@
-"""Content negotiation for string replies (RFC 9110, section 12.5.1)."""
+"""What request headers ask for: the form of a string reply (RFC 9110), an answer later, an answer once."""
+
+import re
+from collections.abc import Sequence
+
+from domain.errors import FieldProblem, InvalidRequestError
+
+MAX_KEY_CHARACTERS = 255
+KEY = re.compile(rf"[!-~ ]{{1,{MAX_KEY_CHARACTERS}}}")
 
 
 def prefers_plain_text(accept: str) -> bool:
@@ -29,3 +37,21 @@ def _weight(parameters: list[str]) -> float:
             except ValueError:
                 return 0.0
     return 1.0
+
+
+def prefers_async(prefer: Sequence[str]) -> bool:
+    """Tell whether a ``Prefer`` header holds ``respond-async`` (RFC 7240, section 4.1)."""
+    preferences = (entry.partition(";")[0] for value in prefer for entry in value.split(","))
+    return any(preference.strip().lower() == "respond-async" for preference in preferences)
+
+
+def idempotency_key(given: str | None) -> str | None:
+    """Return the ``Idempotency-Key`` of a request.
+
+    Raises:
+        InvalidRequestError: it is empty, too long, or no printable ASCII.
+    """
+    if given is not None and not KEY.fullmatch(given):
+        problem = f"should be 1 to {MAX_KEY_CHARACTERS} printable ASCII characters"
+        raise InvalidRequestError(FieldProblem("Idempotency-Key", problem))
+    return given

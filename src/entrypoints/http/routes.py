@@ -1,19 +1,24 @@
-"""What each path does."""
+"""What each path does, but for the jobs'."""
 
 from typing import Any
-from urllib.parse import quote
 
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 
-from domain.requests import InfernetInput
-from domain.runner import WorkflowReply
+from domain.errors import FieldProblem, InvalidRequestError
+from domain.jobs import JobOutcome, StoredReply
+from domain.requests import InfernetInput, JobLocation
+from domain.served_workflow import ServedWorkflow
 from domain.validation import validated
 from entrypoints.container import DEFAULT_WORKFLOW_NAME, Container
 from entrypoints.http.body import read_json_object
 from entrypoints.http.disconnect import unless_disconnected
-from entrypoints.http.negotiation import prefers_plain_text
+from entrypoints.http.job_routes import job_response, owner_of
+from entrypoints.http.negotiation import idempotency_key, prefers_async, prefers_plain_text
+from entrypoints.http.reply_headers import model_headers, reply_headers
+from entrypoints.http.streaming import MarkedStream
+from entrypoints.service_resources import service_resources, supports_model
 
 CLIENT_CLOSED_REQUEST = 499
 """Not a registered status: the one servers log for a caller who left; it is never seen."""
@@ -41,45 +46,87 @@ class Routes:
         model = self._container.generator.model
         return JSONResponse({"status": "ready", "model": model.model_id, "provider": model.provider})
 
+    async def resources(self, request: Request) -> Response:
+        """Tell a node what there is here, or whether a model is served."""
+        model = self._container.generator.model
+        asked = request.query_params.get("model_id")
+        if asked is not None:
+            return JSONResponse({"supported": supports_model(model, asked)})
+        proves = self._container.prover is not None
+        return JSONResponse(service_resources(self._container.settings.service_id, model, proves=proves))
+
+    async def schema(self, request: Request) -> Response:
+        """Publish what a workflow takes."""
+        workflow = self._workflow(request)
+        request_type = workflow.runner.workflow.request_type
+        return JSONResponse(
+            {"infernet_input": InfernetInput.model_json_schema(), "data": request_type.model_json_schema()}
+        )
+
     async def service_output(self, request: Request) -> Response:
         """Take an InfernetInput through a workflow."""
-        name = request.path_params.get("name", DEFAULT_WORKFLOW_NAME)
-        runner = self._container.runners.get(name)
-        if runner is None:
-            raise HTTPException(404, "there is no workflow of this name")
+        workflow = self._workflow(request)
         facts = request.state.log_facts
-        facts["workflow"] = name
+        facts["workflow"] = workflow.name
         try:
             payload = await read_json_object(request, max_bytes=self._container.settings.max_body_bytes)
             infernet_input = validated(InfernetInput, payload)
-            data = infernet_input.offchain_data()
-            work = runner.run(data, requires_proof=bool(infernet_input.requires_proof))
-            reply = await unless_disconnected(request, work)
+            key = idempotency_key(request.headers.get("idempotency-key"))
+            if infernet_input.destination is JobLocation.STREAM:
+                return await self._stream(request, workflow, infernet_input, key)
+            if prefers_async(request.headers.getlist("prefer")):
+                job = await self._container.jobs.submit(workflow, infernet_input, owner_of(request), key)
+                facts["job_id"] = job.job_id
+                return job_response(job, 202)
+            if key is not None or infernet_input.is_onchain or workflow.proves(infernet_input):
+                work = self._container.jobs.answer(workflow, infernet_input, owner_of(request), key)
+                outcome, is_replayed = await unless_disconnected(request, work)
+                return self._stored_response(request, outcome, is_replayed=is_replayed)
+            reply = await unless_disconnected(request, workflow.answer(infernet_input))
         except ClientDisconnect:
             return Response(status_code=CLIENT_CLOSED_REQUEST)
-        headers = self._reply_headers(reply)
-        facts |= _log_facts(reply)
+        first_s = reply.meter.time_to_first_token_s
+        facts["time_to_first_token_ms"] = None if first_s is None else round(first_s * 1000, 1)
+        stored = StoredReply.of(reply.output, reply.meter.usage, reply.meter.finish_reason)
+        return self._response(request, stored)
+
+    def _workflow(self, request: Request) -> ServedWorkflow:
+        workflow = self._container.workflows.get(request.path_params.get("name", DEFAULT_WORKFLOW_NAME))
+        if workflow is None:
+            raise HTTPException(404, "there is no workflow of this name")
+        return workflow
+
+    async def _stream(
+        self, request: Request, workflow: ServedWorkflow, infernet_input: InfernetInput, key: str | None
+    ) -> Response:
+        if key is not None:
+            raise InvalidRequestError(
+                FieldProblem("Idempotency-Key", "a stream is not kept to be sent again")
+            )
+        stream = await unless_disconnected(request, workflow.stream(infernet_input))
+        return MarkedStream(stream, model_headers(self._container.generator.model))
+
+    def _stored_response(self, request: Request, outcome: JobOutcome, *, is_replayed: bool) -> Response:
+        request.state.log_facts["is_replayed"] = is_replayed
+        if outcome.error is not None:
+            raise outcome.error.error()
+        assert outcome.reply is not None  # noqa: S101 - one of the two
+        response = self._response(request, outcome.reply)
+        if is_replayed:
+            response.headers["Idempotent-Replayed"] = "true"
+        return response
+
+    def _response(self, request: Request, reply: StoredReply) -> Response:
+        request.state.log_facts |= _log_facts(reply)
+        headers = reply_headers(self._container.generator.model, reply)
         if isinstance(reply.output, str) and prefers_plain_text(request.headers.get("accept", "")):
             return PlainTextResponse(reply.output, headers=headers)
         return JSONResponse(reply.output, headers=headers)
 
-    def _reply_headers(self, reply: WorkflowReply) -> dict[str, str]:
-        headers = {
-            "X-Model-Id": quote(self._container.generator.model.model_id, safe="/:@._- "),
-            "X-Prompt-Tokens": str(reply.meter.usage.num_prompt_tokens),
-            "X-Completion-Tokens": str(reply.meter.usage.num_completion_tokens),
-        }
-        if reply.meter.finish_reason is not None:
-            headers["X-Finish-Reason"] = reply.meter.finish_reason
-        return headers
 
-
-def _log_facts(reply: WorkflowReply) -> dict[str, Any]:
-    meter = reply.meter
-    first_s = meter.time_to_first_token_s
+def _log_facts(reply: StoredReply) -> dict[str, Any]:
     return {
-        "prompt_tokens": meter.usage.num_prompt_tokens,
-        "completion_tokens": meter.usage.num_completion_tokens,
-        "time_to_first_token_ms": round(first_s * 1000, 1) if first_s is not None else None,
-        "finish_reason": meter.finish_reason,
+        "prompt_tokens": reply.num_prompt_tokens,
+        "completion_tokens": reply.num_completion_tokens,
+        "finish_reason": reply.finish_reason,
     }

@@ -1,0 +1,49 @@
+"""Lets in who brings one of the tokens (RFC 6750); liveness, readiness and the greeting are for everyone."""
+
+import hashlib
+import hmac
+from collections.abc import Sequence
+
+from starlette.datastructures import Headers
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from entrypoints.http.errors import error_response
+
+OPEN_PATHS = frozenset({"/", "/health", "/health/ready"})
+OWNER_DIGITS = 32
+
+
+class BearerMiddleware:
+    """Answers 401 without a token, and notes whose a request is in ``state["owner"]``.
+
+    Args:
+        app: what it protects.
+        tokens: any of which is let in; without any, everyone is.
+    """
+
+    def __init__(self, app: ASGIApp, tokens: Sequence[str]) -> None:
+        self._app = app
+        self._digests = [_digest(token) for token in tokens]
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        if scope["type"] == "http" and self._digests:
+            owner = self._owner(Headers(scope=scope).get("authorization", ""))
+            if owner is None and scope["path"] not in OPEN_PATHS:
+                headers = {"WWW-Authenticate": "Bearer"}
+                response = error_response(401, "a bearer token of this service is needed", headers=headers)
+                await response(scope, receive, send)
+                return
+            scope.setdefault("state", {})["owner"] = owner or ""
+        await self._app(scope, receive, send)
+
+    def _owner(self, authorization: str) -> str | None:
+        scheme, _, token = authorization.partition(" ")
+        given = _digest(token.strip())
+        # each is compared, and each in constant time, so that the time tells nothing
+        matches = [hmac.compare_digest(given, digest) for digest in self._digests]
+        return given.hex()[:OWNER_DIGITS] if scheme.lower() == "bearer" and any(matches) else None
+
+
+def _digest(token: str) -> bytes:
+    return hashlib.sha256(token.encode(errors="replace")).digest()

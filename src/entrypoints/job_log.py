@@ -1,0 +1,23 @@
+"""Writes a log line for each attempt at a job: ids and times, never what it is about."""
+
+import structlog
+
+from domain.jobs import Job, JobState
+
+log = structlog.stdlib.get_logger()
+
+
+class JobLog:
+    """The ``JobObserver`` on structlog."""
+
+    def job_ended(self, job: Job, state: JobState, duration_s: float, error: BaseException | None) -> None:
+        """Write the line."""
+        log.info(
+            "job",
+            job_id=job.job_id,
+            workflow=job.workflow,
+            state=state.value,
+            attempt=job.num_attempts,
+            duration_ms=round(duration_s * 1000, 1),
+            error=None if error is None else type(error).__name__,
+        )
