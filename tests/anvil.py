@@ -1,7 +1,10 @@
 """A real chain node on this machine: anvil, from npm."""
 
+import os
 import re
+import signal
 import subprocess
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -56,13 +59,19 @@ class Anvil:
 def anvil() -> Iterator[Anvil]:
     """Run a node on a free port."""
     command = [str(NODE_MODULES / ".bin" / "anvil"), "--port", "0", "--gas-limit", "60000000"]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    process = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
+    )
     assert process.stdout is not None
+    reader = threading.Thread(target=process.stdout.read, daemon=True)
     try:
         found = next((m for line in process.stdout if (m := LISTENING.search(line))), None)
         assert found is not None, "anvil did not start"
+        reader.start()  # or it would wait for one, once the pipe is full
         yield Anvil(f"http://{found[1]}:{found[2]}")
     finally:
-        process.kill()
+        os.killpg(process.pid, signal.SIGKILL)  # npm's command is a wrapper around the node itself
         process.wait()
+        if reader.ident is not None:
+            reader.join()
         process.stdout.close()
