@@ -9,6 +9,7 @@ from typing import Any
 from adapters.ezkl_proof import ezkl_steps
 from adapters.ezkl_proof.child import in_child
 from adapters.ezkl_proof.circuit_folder import CIRCUIT, PROVING_KEY, SRS
+from entrypoints.cli import main
 from ezkl_calldata import Proof, read_proof
 
 
@@ -26,3 +27,9 @@ def raw_proof(circuit: str, inputs: list[float]) -> dict[str, Any]:
         return ezkl_steps.prove(
             f"{circuit}/{CIRCUIT}", f"{circuit}/{PROVING_KEY}", f"{circuit}/{SRS}", str(file)
         )
+
+
+def built_circuit(head: Path, folder: Path, *layout: str) -> Path:
+    """Build a circuit of a head, as the command does; returns its folder."""
+    assert main(["circuit", "build", str(head), "--out", str(folder), *layout]) == 0
+    return folder
