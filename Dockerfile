@@ -30,10 +30,11 @@ FROM python
 LABEL org.opencontainers.image.title="LLM Inference Service" \
       org.opencontainers.image.licenses="Apache-2.0"
 RUN useradd --uid 10001 --user-group --create-home service \
- && install --directory --owner=service /cache
+ && install --directory --owner=service /cache \
+ && install --directory --owner=service --mode=0700 /data
 COPY --from=build /opt/venv /opt/venv
 COPY --from=build /models /models
-ENV LLM_MODEL=/models/SmolLM2-135M-Instruct LLM_CACHE_DIR=/cache
+ENV LLM_MODEL=/models/SmolLM2-135M-Instruct LLM_CACHE_DIR=/cache LLM_JOURNAL_PATH=/data/journal.sqlite3
 # A workflow module in the working directory is found by its name
 WORKDIR /app
 USER service

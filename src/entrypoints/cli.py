@@ -48,6 +48,10 @@ def _run(options: argparse.Namespace, hypercorn_arguments: list[str]) -> int:
             from entrypoints.deployment import run_deploy_command
 
             return run_deploy_command(options)
+        case "jobs":
+            from entrypoints.job_command import run_jobs_command
+
+            return run_jobs_command(options)
         case "proof":
             from entrypoints.proofs import run_proof_command
 
@@ -190,6 +194,12 @@ def _add_circuit_commands(commands: "argparse._SubParsersAction[argparse.Argumen
 
 
 def _add_proof_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    jobs = commands.add_parser("jobs", help="look after the journal of jobs")
+    job_commands = jobs.add_subparsers(dest="job_command", metavar="COMMAND", required=True)
+    erase = job_commands.add_parser("erase", help="erase finished jobs, texts and results")
+    erase.add_argument(
+        "--older-than", type=float, metavar="SECONDS", help="finished longer ago (default: all)"
+    )
     proof = commands.add_parser("proof", help="check proofs, and deploy what checks them on chain")
     proof_commands = proof.add_subparsers(dest="proof_command", metavar="COMMAND", required=True)
     verify = proof_commands.add_parser("verify", help="check the proof in a saved reply")

@@ -7,7 +7,8 @@ from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from adapters.settings import Backend, Settings
+from adapters.infernet import build_codec
+from adapters.settings import Backend, JournalKind, Settings, WorkflowSettings
 from domain.errors import ConfigurationError
 from entrypoints.workflow_classes import construct_workflow
 
@@ -19,11 +20,16 @@ def examine(settings: Settings) -> int:
     findings: list[Finding] = [
         ("python", lambda: f"{platform.python_version()} on {platform.machine()}, {os.cpu_count()} cores"),
         ("settings", lambda: f"read; backend {settings.backend.value}"),
-        ("cache folder", lambda: _writable(settings.cache_folder)),
+        ("cache folder", lambda: _writable(settings.cache_folder, "LLM_CACHE_DIR")),
     ]
+    if settings.journal is JournalKind.SQLITE:
+        journal = settings.journal_path.expanduser()
+        findings.append(
+            ("journal", lambda: _writable(journal.parent, "LLM_JOURNAL_PATH") + f"/{journal.name}")
+        )
     for name, workflow in {"default": settings.default_workflow, **settings.workflows}.items():
         findings.append(
-            (f"workflow {name}", lambda w=workflow: type(construct_workflow(w)).__qualname__),  # type: ignore[misc]
+            (f"workflow {name}", lambda w=workflow: _workflow(w)),  # type: ignore[misc]
         )
     findings += _backend_findings(settings)
     if settings.circuit is not None:
@@ -31,6 +37,13 @@ def examine(settings: Settings) -> int:
         findings.append(("circuit", lambda: _circuit(circuit)))
     holds = [_report(name, finding) for name, finding in findings]
     return 0 if all(holds) else 1
+
+
+def _workflow(declared: WorkflowSettings) -> str:
+    workflow = construct_workflow(declared)
+    chain_format = declared.chain or workflow.chain_format
+    build_codec(chain_format)
+    return f"{type(workflow).__qualname__}; for contracts {chain_format.codec}, {chain_format.layout.value}"
 
 
 def _report(name: str, finding: Callable[[], str]) -> bool:
@@ -111,8 +124,8 @@ def _package(name: str) -> str:
         raise ConfigurationError(f"{name} is not installed: install the extra 'optimum'") from error
 
 
-def _writable(folder: Path) -> str:
+def _writable(folder: Path, setting: str) -> str:
     nearest = next(parent for parent in (folder, *folder.parents) if parent.exists())
     if not os.access(nearest, os.W_OK):
-        raise ConfigurationError(f"{folder} cannot be written: set LLM_CACHE_DIR")
+        raise ConfigurationError(f"{folder} cannot be written: set {setting}")
     return str(folder)
