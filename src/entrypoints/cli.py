@@ -2,6 +2,7 @@
 
 import argparse
 import sys
+from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
 
@@ -35,31 +36,25 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _run(options: argparse.Namespace, hypercorn_arguments: list[str]) -> int:
+    run: Callable[[argparse.Namespace], int]
     match options.command:
         case "serve":
             return _serve(hypercorn_arguments)
         case "model":
-            return _model(options)
+            run = _model
         case "circuit":
-            from entrypoints.circuits import run_circuit_command
-
-            return run_circuit_command(options)
+            from entrypoints.circuits import run_circuit_command as run
         case "proof" if options.proof_command == "deploy":
-            from entrypoints.deployment import run_deploy_command
-
-            return run_deploy_command(options)
-        case "jobs":
-            from entrypoints.job_command import run_jobs_command
-
-            return run_jobs_command(options)
+            from entrypoints.deployment import run_deploy_command as run
         case "proof":
-            from entrypoints.proofs import run_proof_command
-
-            return run_proof_command(options)
+            from entrypoints.proofs import run_proof_command as run
+        case "jobs":
+            from entrypoints.job_command import run_jobs_command as run
         case _:
             from entrypoints.doctor import examine
 
             return examine(read_settings())
+    return run(options)
 
 
 def _see_working_directory() -> None:
