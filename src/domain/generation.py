@@ -6,14 +6,18 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
+from domain.constraints import OutputConstraint
+
 MAX_STOP_SEQUENCES = 16
+MAX_TOP_LOGPROBS = 20
 
 
 class SamplingParameters(BaseModel):
     """How the next token is chosen, and when to stop.
 
     Filters apply in this order, as in Hugging Face transformers: repetition penalty (Keskar et al. 2019),
-    temperature, top-k, top-p (Holtzman et al. 2019), min-p (Nguyen et al. 2024).
+    OpenAI's penalties, the constraint, temperature, top-k, top-p (Holtzman et al. 2019), min-p (Nguyen et
+    al. 2024).
     Values left out are the service's defaults.
     """
 
@@ -29,6 +33,12 @@ class SamplingParameters(BaseModel):
     repetition_penalty: Annotated[float, Field(gt=0, le=10)] = Field(
         default=1.0, description="over prompt and answer; 1 switches it off"
     )
+    presence_penalty: Annotated[float, Field(ge=-2, le=2)] = Field(
+        default=0.0, description="taken from the logit of each token of the answer so far"
+    )
+    frequency_penalty: Annotated[float, Field(ge=-2, le=2)] = Field(
+        default=0.0, description="the same, times how often the token stands there"
+    )
     seed: Annotated[int, Field(ge=0, lt=2**63)] | None = Field(
         default=None, description="the same seed repeats a sampled answer; absent: a fresh one"
     )
@@ -37,6 +47,12 @@ class SamplingParameters(BaseModel):
         max_length=MAX_STOP_SEQUENCES,
         description="the answer ends before the first of these strings",
     )
+    ignore_eos: bool = Field(default=False, description="go on past the model's own end, up to max_tokens")
+    top_logprobs: Annotated[int, Field(ge=0, le=MAX_TOP_LOGPROBS)] | None = Field(
+        default=None,
+        description="report the log probability of each token, and of this many likeliest; absent: none",
+    )
+    constraint: OutputConstraint | None = Field(default=None, description="a form that the answer must have")
 
     def overridden_by(self, others: "SamplingParameters | None") -> "SamplingParameters":
         """Return these parameters with the ones that were set in ``others`` in their place."""
@@ -60,12 +76,28 @@ class Usage:
 
     num_prompt_tokens: int = 0
     num_completion_tokens: int = 0
+    num_cached_prompt_tokens: int = 0
+    """Of the prompt's, those that were not computed again."""
 
     def __add__(self, other: "Usage") -> "Usage":
         return Usage(
             self.num_prompt_tokens + other.num_prompt_tokens,
             self.num_completion_tokens + other.num_completion_tokens,
+            self.num_cached_prompt_tokens + other.num_cached_prompt_tokens,
         )
+
+
+@dataclass(frozen=True, slots=True)
+class TokenLogprob:
+    """A token of the answer, and how likely it was: of the model's own distribution, before any filter."""
+
+    token: str
+    """Its text alone; with U+FFFD where it is part of a character."""
+    token_bytes: bytes
+    logprob: float
+    """Natural logarithm."""
+    alternatives: tuple["TokenLogprob", ...] = ()
+    """The likeliest tokens in its place, the likeliest first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +111,8 @@ class TokenChunk:
     text: str
     finish_reason: FinishReason | None = None
     usage: Usage | None = None
+    logprobs: tuple[TokenLogprob, ...] = ()
+    """Where they were asked for: of the tokens since the chunk before; a token's text may come later."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +150,9 @@ class Capability(Enum):
 
     LABEL_SCORES = "label scores"
     EMBEDDINGS = "embeddings"
+    LOGPROBS = "log probabilities of tokens"
+    CONSTRAINTS = "constrained output"
+    TEXT_PROMPTS = "prompts without a chat template"
     PROOFS = "proofs"
     """Of the service rather than the backend: a circuit is configured."""
     DECISION_HEAD = "a decision head"

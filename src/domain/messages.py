@@ -23,3 +23,7 @@ class Prompt:
 
     messages: Sequence[ChatMessage]
     parameters: SamplingParameters = field(default_factory=SamplingParameters)
+    text: str | None = None
+    """Instead of messages: a text to go on with as it is, without the model's chat template."""
+    priority: int = 0
+    """Lower goes first where requests wait; as vLLM has it."""

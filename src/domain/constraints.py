@@ -1,0 +1,36 @@
+"""What an answer must look like, whatever the model would rather say."""
+
+from typing import Annotated, Any, Self
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
+
+MAX_CHOICES = 1024
+MAX_PATTERN_CHARACTERS = 65_536
+
+Pattern = Annotated[str, StringConstraints(min_length=1, max_length=MAX_PATTERN_CHARACTERS)]
+
+
+class OutputConstraint(BaseModel):
+    """A form that the whole answer has; exactly one of the fields is set."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    json_schema: dict[str, Any] | None = Field(
+        default=None, description='JSON of this schema; {"type": "object"} for any object'
+    )
+    regex: Pattern | None = Field(
+        default=None, description="a text that this regular expression matches whole"
+    )
+    choices: tuple[Annotated[str, StringConstraints(min_length=1, max_length=4096)], ...] | None = Field(
+        default=None, min_length=1, max_length=MAX_CHOICES, description="one of these texts"
+    )
+    grammar: Pattern | None = Field(default=None, description="a sentence of this Lark grammar")
+
+    @model_validator(mode="after")
+    def _is_one(self) -> Self:
+        if (
+            sum(value is not None for value in (self.json_schema, self.regex, self.choices, self.grammar))
+            != 1
+        ):
+            raise ValueError("exactly one of json_schema, regex, choices, grammar must be given")
+        return self
