@@ -1,6 +1,6 @@
 """The nouns of text generation: how to sample, what comes back chunk by chunk, and what it cost."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum, StrEnum
 from typing import Annotated
 
@@ -76,7 +76,7 @@ class Usage:
 
     num_prompt_tokens: int = 0
     num_completion_tokens: int = 0
-    num_cached_prompt_tokens: int = 0
+    num_cached_prompt_tokens: int = field(default=0, compare=False)
     """Of the prompt's, those that were not computed again."""
 
     def __add__(self, other: "Usage") -> "Usage":

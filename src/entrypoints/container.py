@@ -221,8 +221,12 @@ def _onnx_generator(settings: Settings) -> TextGenerator:
             num_threads=settings.num_threads,
             max_running_sequences=settings.max_running_sequences,
             max_waiting_requests=settings.max_concurrent_requests,
+            max_waiting_tokens=settings.max_waiting_tokens,
             max_context_tokens=settings.max_context_tokens,
             prefill_chunk_tokens=settings.prefill_chunk_tokens,
+            max_prefill_stall=settings.max_prefill_stall,
+            prefix_cache_bytes=settings.prefix_cache_mib << 20,
+            max_draft_tokens=settings.lookup_tokens,
         ),
     )
 

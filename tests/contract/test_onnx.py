@@ -1,5 +1,6 @@
 """The engine keeps the contract with the default model, and scores as it generates."""
 
+import asyncio
 import math
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
@@ -9,11 +10,14 @@ import pytest
 from adapters.onnx.backend import OnnxOptions, OnnxTextGenerator
 from adapters.onnx.providers import ProviderChoice
 from domain.errors import InvalidRequestError
-from domain.generation import FinishReason, SamplingParameters
+from domain.generation import FinishReason, SamplingParameters, TokenLogprob
 from domain.messages import ChatMessage, Prompt
 from domain.ports import TextGenerator
 from domain.workflow import collect
-from tests.contract.text_generator import TextGeneratorContract, prompt
+from tests.contract.text_generator import QUESTION, TextGeneratorContract, prompt
+
+NEAR_TIE = 0.2
+"""In log probability: what rounding of 8-bit weights and activations may do."""
 
 
 @pytest.fixture(scope="session")
@@ -32,6 +36,44 @@ class TestOnnx(TextGeneratorContract):
     @pytest.fixture
     def generator(self, smollm2: OnnxTextGenerator) -> TextGenerator:
         return smollm2
+
+    async def test_many_calls_at_once_answer_as_each_does_alone(self, generator: TextGenerator) -> None:
+        prompts = [with_logprobs(f"{QUESTION} Number {i}.") for i in range(6)]
+        alone = [await tokens_of(generator, each) for each in prompts]
+
+        together = await asyncio.gather(*(tokens_of(generator, each) for each in prompts))
+
+        for one, other in zip(alone, together, strict=True):
+            assert_same_up_to_near_ties(one, other)
+
+    async def test_cancelling_one_call_leaves_the_others_alone(self, generator: TextGenerator) -> None:
+        expected = await tokens_of(generator, with_logprobs(QUESTION))
+        leaving = asyncio.create_task(collect(generator.generate(prompt(max_tokens=200))))
+        staying = asyncio.create_task(tokens_of(generator, with_logprobs(QUESTION)))
+        await asyncio.sleep(0.05)
+        leaving.cancel()
+        await asyncio.wait([leaving])
+
+        assert_same_up_to_near_ties(expected, await staying)
+
+
+def with_logprobs(text: str) -> Prompt:
+    return prompt(text, top_logprobs=5)
+
+
+async def tokens_of(generator: TextGenerator, asked: Prompt) -> list[TokenLogprob]:
+    return [logprob async for chunk in generator.generate(asked) for logprob in chunk.logprobs]
+
+
+def assert_same_up_to_near_ties(one: list[TokenLogprob], other: list[TokenLogprob]) -> None:
+    """Batches of other sizes round differently; where two tokens are nearly as likely, either may come."""
+    for first, second in zip(one, other, strict=False):
+        if first.token_bytes != second.token_bytes:
+            rivals = {rival.token_bytes: rival.logprob for rival in first.alternatives}
+            assert first.logprob - rivals[second.token_bytes] < NEAR_TIE
+            return
+        assert first.logprob == pytest.approx(second.logprob, abs=NEAR_TIE)
+    assert len(one) == len(other)
 
 
 async def test_a_label_scores_what_its_tokens_would_be_generated_with(smollm2: OnnxTextGenerator) -> None:
@@ -80,3 +122,52 @@ async def test_a_conversation_that_the_template_refuses_is_the_callers_error(tin
             await collect(generator.generate(Prompt([ChatMessage("system", "x")])))
     finally:
         await generator.close()
+
+
+async def test_tokens_read_as_the_text_they_are(smollm2: OnnxTextGenerator) -> None:
+    asked = prompt("Write three emojis and the word naïve.", top_logprobs=0, max_tokens=30)
+    chunks = [chunk async for chunk in smollm2.generate(asked)]
+
+    text = "".join(chunk.text for chunk in chunks)
+    spelled = b"".join(logprob.token_bytes for chunk in chunks for logprob in chunk.logprobs)
+    assert spelled.decode(errors="ignore").startswith(text.rstrip("\ufffd"))
+
+
+async def test_a_text_is_gone_on_with_as_it_stands(smollm2: OnnxTextGenerator) -> None:
+    asked = Prompt([], SamplingParameters(max_tokens=3), text="one, two, three, four, five,")
+
+    generation = await collect(smollm2.generate(asked))
+
+    assert "six" in generation.text
+    assert generation.usage.num_prompt_tokens < 20
+
+
+async def test_a_second_turn_reads_the_first_from_the_cache(smollm2: OnnxTextGenerator) -> None:
+    first = [ChatMessage("user", "List the months of the year, each with a short remark about its weather.")]
+    answer = await collect(smollm2.generate(Prompt(first, SamplingParameters(max_tokens=60))))
+    second = [*first, ChatMessage("assistant", answer.text), ChatMessage("user", "Which is coldest?")]
+
+    again = await collect(smollm2.generate(Prompt(second, SamplingParameters(max_tokens=8))))
+
+    assert again.usage.num_cached_prompt_tokens >= 64
+
+
+async def test_ignoring_the_end_writes_as_much_as_was_asked_for(smollm2: OnnxTextGenerator) -> None:
+    generation = await collect(smollm2.generate(prompt("Say hi.", max_tokens=70, ignore_eos=True)))
+
+    assert generation.usage.num_completion_tokens == 70
+    assert generation.finish_reason is FinishReason.LENGTH
+
+
+async def test_a_text_that_repeats_is_copied_as_plain_decoding_does(smollm2_folder: Path) -> None:
+    text = "alpha beta gamma delta epsilon zeta eta theta iota kappa lambda mu"
+    asked = prompt(f"Repeat this exactly, twice: {text}", max_tokens=60, top_logprobs=5)
+    answers = []
+    for max_draft_tokens in (0, 7):
+        options = OnnxOptions(max_context_tokens=512, max_draft_tokens=max_draft_tokens)
+        generator = OnnxTextGenerator(smollm2_folder, "smollm2", options)
+        await generator.open()
+        answers.append(await tokens_of(generator, asked))
+        await generator.close()
+
+    assert_same_up_to_near_ties(*answers)

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from adapters.onnx.prefix_cache import BLOCK_TOKENS, NewBlocks
 from adapters.onnx.sampler import Floats, Ints
 from domain.errors import BackendError
 
@@ -23,20 +24,25 @@ class CachingModelRunner:
         num_slots: rows of the cache.
         max_length: columns of it.
         fails_at: fails on the call of this number, counted from 0.
+        num_blocks: of the prefix cache.
     """
 
-    def __init__(self, num_slots: int, max_length: int, fails_at: int | None = None) -> None:
+    def __init__(
+        self, num_slots: int, max_length: int, fails_at: int | None = None, num_blocks: int = 0
+    ) -> None:
         self._cache = np.full((num_slots, max_length), -1, np.int64)
+        self._blocks = np.full((num_blocks, BLOCK_TOKENS), -1, np.int64)
         self._fails_at = fails_at
         self.num_calls = 0
         self.prefill_sizes: list[int] = []
         self.decode_sizes: list[int] = []
 
-    def prefill(self, slot: int, token_ids: Ints, num_past: int) -> Floats:
+    def prefill(self, slot: int, token_ids: Ints, num_past: int, *, num_logits: int = 1) -> Floats:
         self._count()
         self.prefill_sizes.append(len(token_ids))
-        self._cache[slot, num_past : num_past + len(token_ids)] = token_ids
-        return np.stack([self._logits(slot, num_past + i + 1) for i in range(len(token_ids))])
+        end = num_past + len(token_ids)
+        self._cache[slot, num_past:end] = token_ids
+        return np.stack([self._logits(slot, length + 1) for length in range(end - num_logits, end)])
 
     def decode(self, token_ids: Ints, lengths: Ints) -> Floats:
         self._count()
@@ -51,6 +57,14 @@ class CachingModelRunner:
 
     def copy_slot(self, source: int, target: int, length: int) -> None:
         self._cache[target, :length] = self._cache[source, :length]
+
+    def save_blocks(self, slot: int, blocks: NewBlocks) -> None:
+        for index, block_id in enumerate(blocks.block_ids, blocks.first):
+            self._blocks[block_id] = self._cache[slot, index * BLOCK_TOKENS : (index + 1) * BLOCK_TOKENS]
+
+    def load_blocks(self, slot: int, block_ids: list[int]) -> None:
+        for index, block_id in enumerate(block_ids):
+            self._cache[slot, index * BLOCK_TOKENS : (index + 1) * BLOCK_TOKENS] = self._blocks[block_id]
 
     def _logits(self, slot: int, length: int) -> Floats:
         logits = np.zeros(VOCAB_SIZE, np.float32)

@@ -4,21 +4,26 @@ import queue
 import threading
 from dataclasses import dataclass, field
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from adapters.onnx.engine import Engine
+from adapters.onnx.prefill_budget import PrefillBudget
+from adapters.onnx.prefix_cache import PrefixCache
+from adapters.onnx.prompt_lookup import PromptLookup
 from adapters.onnx.sampler import Floats, RowSampling
 from adapters.onnx.scheduler import Scheduler
-from adapters.onnx.sequence import Event, LabelScoring, Sequence, TextEmbedding
-from domain.errors import BackendError, OverloadedError, ServiceError, UnavailableError
+from adapters.onnx.sequence import Constraint, Event, LabelScoring, Sequence, TextEmbedding
+from domain.errors import BackendError, ServiceError, UnavailableError
 from domain.generation import FinishReason, SamplingParameters, TokenChunk, Usage
 from domain.stop_sequences import StopSequenceFilter
 from tests.fakes.model_runner import VOCAB_SIZE, CachingModelRunner, next_token_id
 
 MAX_LENGTH = 64
 WAIT_S = 10
+GREEDY = SamplingParameters()
 
 
 class NumberDetokenizer:
@@ -45,17 +50,36 @@ class Caller:
                 return "".join(texts), event
 
 
+class NumberTexts:
+    """Reads each token as its number."""
+
+    def token_bytes(self, token_id: int) -> bytes:
+        return str(token_id).encode()
+
+
 def sequence(
-    caller: Caller, prompt_ids: list[int], max_tokens: int, eos: frozenset[int] = frozenset()
+    caller: Caller,
+    prompt_ids: list[int],
+    max_tokens: int,
+    eos: frozenset[int] = frozenset(),
+    *,
+    parameters: SamplingParameters = GREEDY,
+    priority: int = 0,
+    constraint: Constraint | None = None,
+    num_guesses: int = 0,
 ) -> Sequence:
     return Sequence(
-        prompt_ids,
-        max_tokens,
-        eos,
-        RowSampling(SamplingParameters(), prompt_ids),
-        NumberDetokenizer(),  # type: ignore[arg-type] # it has the one method that is called
-        StopSequenceFilter(()),
-        caller.events.put,
+        prompt_ids=prompt_ids,
+        emit_error=caller.events.put,
+        priority=priority,
+        max_tokens=max_tokens,
+        eos_token_ids=eos,
+        sampling=RowSampling(parameters, prompt_ids, constraint),
+        detokenizer=NumberDetokenizer(),  # type: ignore[arg-type] # it has the one method that is called
+        stop=StopSequenceFilter(()),
+        emit=caller.events.put,
+        constraint=constraint,
+        lookup=PromptLookup(prompt_ids, num_guesses) if num_guesses else None,
     )
 
 
@@ -66,28 +90,40 @@ def expected_text(prompt_ids: list[int], max_tokens: int) -> str:
     return "".join(f"{token_id} " for token_id in token_ids[len(prompt_ids) :])
 
 
-def new_engine(model: CachingModelRunner, num_slots: int, max_waiting: int = 100, chunk: int = 5) -> Engine:
-    scheduler = Scheduler(num_slots=num_slots, max_waiting=max_waiting, prefill_chunk_tokens=chunk)
-    engine = Engine(model, scheduler)
-    engine.start()
+def new_engine(
+    model: CachingModelRunner, num_slots: int, chunk: int = 5, num_blocks: int = 0, *, starts: bool = True
+) -> Engine:
+    engine = Engine(
+        model,
+        Scheduler(num_slots=num_slots),
+        PrefixCache(num_blocks),
+        PrefillBudget(chunk, max_stall=1000),
+        token_texts=NumberTexts(),
+    )
+    if starts:
+        engine.start()
     return engine
 
 
-prompts = st.lists(st.integers(0, VOCAB_SIZE - 1), min_size=1, max_size=25)
+prompts = st.one_of(
+    st.lists(st.integers(0, VOCAB_SIZE - 1), min_size=1, max_size=25),
+    st.integers(33, 50).map(lambda length: list(range(length))),  # share a block of the prefix cache
+)
 requests = st.lists(st.tuples(prompts, st.integers(1, 12), st.booleans()), min_size=1, max_size=12)
 
 
 @settings(deadline=None)
-@given(requests=requests, num_slots=st.integers(1, 4), chunk=st.integers(1, 8))
+@given(requests=requests, num_slots=st.integers(1, 4), chunk=st.integers(1, 8), num_blocks=st.integers(0, 3))
 def test_each_answer_is_that_of_its_prompt_alone_while_others_come_go_and_are_cancelled(
-    requests: list[tuple[list[int], int, bool]], num_slots: int, chunk: int
+    requests: list[tuple[list[int], int, bool]], num_slots: int, chunk: int, num_blocks: int
 ) -> None:
-    engine = new_engine(CachingModelRunner(num_slots, MAX_LENGTH), num_slots, chunk=chunk)
+    model = CachingModelRunner(num_slots, MAX_LENGTH, num_blocks=num_blocks)
+    engine = new_engine(model, num_slots, chunk, num_blocks)
     callers = []
     try:
         for prompt_ids, max_tokens, is_cancelled in requests:
             caller = Caller()
-            work = sequence(caller, prompt_ids, max_tokens)
+            work = sequence(caller, prompt_ids, max_tokens, num_guesses=3)
             engine.submit(work)
             if is_cancelled:
                 engine.cancel(work)
@@ -97,7 +133,9 @@ def test_each_answer_is_that_of_its_prompt_alone_while_others_come_go_and_are_ca
             text, last = caller.result()
             assert text == expected_text(prompt_ids, max_tokens)
             assert last.finish_reason is FinishReason.LENGTH
-            assert last.usage == Usage(len(prompt_ids), max_tokens)
+            assert last.usage is not None
+            assert last.usage.num_prompt_tokens == len(prompt_ids)
+            assert last.usage.num_completion_tokens == max_tokens
             assert caller.events.empty()
     finally:
         engine.stop()
@@ -105,11 +143,10 @@ def test_each_answer_is_that_of_its_prompt_alone_while_others_come_go_and_are_ca
 
 def test_sequences_are_decoded_together_and_long_prompts_in_chunks() -> None:
     model = CachingModelRunner(4, MAX_LENGTH)
-    scheduler = Scheduler(num_slots=4, max_waiting=4, prefill_chunk_tokens=5)
+    engine = new_engine(model, 4, starts=False)
     callers = [Caller() for _ in range(4)]
     for index, caller in enumerate(callers):
-        scheduler.add(sequence(caller, [index] * 12, 20))
-    engine = Engine(model, scheduler)
+        engine._scheduler.add(sequence(caller, [index] * 12, 20))
     engine.start()
     for caller in callers:
         caller.result()
@@ -145,7 +182,9 @@ def test_label_scores_are_served_between_generations_and_leave_them_alone() -> N
     other = (likely + 1) % VOCAB_SIZE
     labels = [[likely], [other], [likely, next_token_id([7, 8, 9, likely])]]
     errors: list[ServiceError] = []
-    engine.submit(LabelScoring([7, 8, 9], labels, scored.put, errors.append))
+    engine.submit(
+        LabelScoring(prompt_ids=[7, 8, 9], label_ids=labels, emit_scores=scored.put, emit_error=errors.append)
+    )
     scores = scored.get(timeout=WAIT_S)
     text, _ = caller.result()
     engine.stop()
@@ -162,7 +201,8 @@ def test_an_embedding_is_the_mean_of_its_tokens_states_whatever_the_chunks() -> 
     caller, embedded = Caller(), queue.Queue[Floats]()
     errors: list[ServiceError] = []
     engine.submit(sequence(caller, [4, 5], 30))
-    engine.submit(TextEmbedding([1, 2, 3, 3, 3, 4, 5, 5, 5, 5], embedded.put, errors.append))
+    text_ids = [1, 2, 3, 3, 3, 4, 5, 5, 5, 5]
+    engine.submit(TextEmbedding(prompt_ids=text_ids, emit_vector=embedded.put, emit_error=errors.append))
     vector = embedded.get(timeout=WAIT_S)
     text, _ = caller.result()
     engine.stop()
@@ -199,18 +239,6 @@ def test_stop_ends_every_request_and_refuses_new_ones() -> None:
         engine.submit(sequence(Caller(), [1], 5))
 
 
-def test_more_than_may_wait_are_refused() -> None:
-    engine = new_engine(CachingModelRunner(1, 10_000), 1, max_waiting=2)
-    running = Caller()
-    engine.submit(sequence(running, [1], 9_000))
-    running.events.get(timeout=WAIT_S)
-    engine.submit(sequence(Caller(), [1], 5))
-    engine.submit(sequence(Caller(), [1], 5))
-    with pytest.raises(OverloadedError, match="already waiting"):
-        engine.submit(sequence(Caller(), [1], 5))
-    engine.stop()
-
-
 def test_a_cancelled_sequence_leaves_within_a_step() -> None:
     engine = new_engine(CachingModelRunner(1, 100_000), 1)
     endless, next_caller = Caller(), Caller()
@@ -223,3 +251,144 @@ def test_a_cancelled_sequence_leaves_within_a_step() -> None:
     assert next_caller.result()[0] == expected_text([2], 3)
     assert threading.active_count() >= 1
     engine.stop()
+
+
+class CountsInTens:
+    """A form: 10, 20, 30, …; every number behind the first of a pair is forced."""
+
+    def __init__(self, num_tokens: int) -> None:
+        self.num_tokens = num_tokens
+        self.accepted: list[int] = []
+        self.num_applied = 0
+
+    def apply(self, logits: Floats) -> None:
+        self.num_applied += 1
+        allowed = (len(self.accepted) + 1) * 10 % VOCAB_SIZE
+        logits[np.arange(VOCAB_SIZE) != allowed] = -np.inf
+
+    def accept(self, token_id: int) -> None:
+        self.accepted.append(token_id)
+
+    def forced(self) -> list[int]:
+        return [(len(self.accepted) + 1) * 10 % VOCAB_SIZE] if len(self.accepted) % 2 else []
+
+    @property
+    def is_complete(self) -> bool:
+        return len(self.accepted) >= self.num_tokens
+
+
+@pytest.mark.parametrize("num_others", [0, 2])
+def test_a_form_is_kept_and_its_forced_tokens_are_not_sampled(num_others: int) -> None:
+    engine = new_engine(CachingModelRunner(3, MAX_LENGTH), 3)
+    others = [Caller() for _ in range(num_others)]
+    for index, other in enumerate(others):
+        engine.submit(sequence(other, [index], 40))
+    caller, form = Caller(), CountsInTens(8)
+    engine.submit(sequence(caller, [1, 2], 20, constraint=form))
+    text, last = caller.result()
+    other_texts = [other.result()[0] for other in others]
+    engine.stop()
+
+    assert text == "10 20 30 40 0 10 20 30 "
+    assert last.finish_reason is FinishReason.STOP
+    assert form.num_applied == 4
+    assert other_texts == [expected_text([index], 40) for index in range(num_others)]
+
+
+def test_a_prefix_that_was_computed_before_is_not_computed_again() -> None:
+    model = CachingModelRunner(2, 200, num_blocks=8)
+    engine = new_engine(model, 2, chunk=500, num_blocks=8)
+    prefix = list(range(40)) * 2
+    first, second, third = Caller(), Caller(), Caller()
+    engine.submit(sequence(first, [*prefix, 1], 3))
+    first.result()
+    model.prefill_sizes.clear()
+    engine.submit(sequence(second, [*prefix, 2], 3))
+    text, last = second.result()
+    engine.submit(sequence(third, prefix[:64], 3))
+    third_text, third_last = third.result()
+    engine.stop()
+
+    assert text == expected_text([*prefix, 2], 3)
+    assert third_text == expected_text(prefix[:64], 3)
+    assert last.usage == Usage(81, 3, 64)
+    assert third_last.usage == Usage(64, 3, 32)  # one token at least is read anew
+    assert model.prefill_sizes[0] == 17
+
+
+def test_the_answer_is_part_of_the_next_turns_prefix() -> None:
+    engine = new_engine(CachingModelRunner(1, 200, num_blocks=8), 1, chunk=500, num_blocks=8)
+    prompt_ids = [3] * 30
+    first, second = Caller(), Caller()
+    engine.submit(sequence(first, prompt_ids, 40))
+    answer = [int(token) for token in first.result()[0].split()]
+    engine.submit(sequence(second, [*prompt_ids, *answer, 7], 2))
+    _, last = second.result()
+    engine.stop()
+
+    assert last.usage == Usage(71, 2, 64)
+
+
+def test_an_answer_that_repeats_is_guessed_and_stays_the_same() -> None:
+    model = CachingModelRunner(1, 400)
+    form = [4, 5, 6, 7, 8, 9]
+
+    class Repeats(CountsInTens):
+        def apply(self, logits: Floats) -> None:
+            logits[np.arange(VOCAB_SIZE) != form[len(self.accepted) % len(form)]] = -np.inf
+
+        def forced(self) -> list[int]:
+            return []
+
+    engine = new_engine(model, 1)
+    caller = Caller()
+    engine.submit(sequence(caller, [1], 120, constraint=Repeats(120), num_guesses=7))
+    text, _ = caller.result()
+    engine.stop()
+
+    assert text == "".join(f"{token} " for token in form * 20)
+    assert model.num_calls < 60
+
+
+def test_log_probabilities_are_the_models_own() -> None:
+    engine = new_engine(CachingModelRunner(1, MAX_LENGTH), 1)
+    caller = Caller()
+    parameters = SamplingParameters(top_logprobs=2, presence_penalty=2)
+    engine.submit(sequence(caller, [1, 2], 3, parameters=parameters))
+    chunks = [caller.events.get(timeout=WAIT_S) for _ in range(3)]
+    engine.stop()
+
+    likeliest = -np.log(1 + (VOCAB_SIZE - 1) * np.exp(-5))
+    for chunk in chunks:
+        assert isinstance(chunk, TokenChunk)
+        (logprob,) = chunk.logprobs
+        assert chunk.text == f"{logprob.token} "
+        assert logprob.logprob == pytest.approx(likeliest)
+        assert logprob.alternatives[0].token == logprob.token
+        assert [alternative.logprob for alternative in logprob.alternatives] == pytest.approx(
+            [likeliest, likeliest - 5]
+        )
+
+
+def test_the_urgent_go_first_and_nobody_waits_for_ever() -> None:
+    model = CachingModelRunner(1, 10_000)
+    engine = new_engine(model, 1, starts=False)
+    order: list[str] = []
+
+    def named(name: str, priority: int) -> Sequence:
+        work = sequence(Caller(), [1], 1, priority=priority)
+        work.emit = lambda _: order.append(name)
+        return work
+
+    engine_started = Caller()
+    with_room = [named("patient", 5), *(named(f"urgent {i}", 0) for i in range(40))]
+    for work in with_room:
+        engine._scheduler.add(work)
+    engine.start()
+    engine.submit(sequence(engine_started, [1], 1, priority=9))
+    engine_started.result()
+    engine.stop()
+
+    assert order[0] == "urgent 0"
+    assert order.index("patient") == 16
+    assert order[17:] == [f"urgent {i}" for i in range(16, 40)]

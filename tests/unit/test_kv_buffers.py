@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from adapters.onnx.kv_buffers import DeviceKVBuffers, HostKVBuffers, KVBuffers, numpy_dtype
+from adapters.onnx.prefix_cache import BLOCK_TOKENS, NewBlocks
 from adapters.onnx.providers import CPU
 
 SHAPE = (3, 2, 5, 4)
@@ -53,3 +54,23 @@ def test_copy_slot_copies_the_tokens_of_every_buffer_and_no_other_slot(buffers: 
 def test_the_dtypes_of_the_cache() -> None:
     assert numpy_dtype("tensor(float)") == np.float32
     assert numpy_dtype("tensor(float16)") == np.float16
+
+
+def test_blocks_bring_positions_back_into_any_slot() -> None:
+    num_tokens = 3 * BLOCK_TOKENS
+    buffers = HostKVBuffers(2, (2, 3, num_tokens, 4), np.float32, num_blocks=4)
+    written = np.random.default_rng(0).random((2, 3, num_tokens, 4), np.float32)
+    for buffer in range(2):
+        buffers._buffers[buffer][1] = written[buffer]
+
+    buffers.save_blocks(1, NewBlocks(1, [3, 0]))
+    buffers.load_blocks(0, [3, 0])
+
+    for buffer in range(2):
+        np.testing.assert_array_equal(
+            buffers._buffers[buffer][0, :, : 2 * BLOCK_TOKENS], written[buffer][:, BLOCK_TOKENS:]
+        )
+
+
+def test_a_device_keeps_no_blocks() -> None:
+    assert DeviceKVBuffers(2, SHAPE, np.float32, "cpu", CPU).num_blocks == 0

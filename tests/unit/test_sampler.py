@@ -13,6 +13,10 @@ def random_logits(size: int = 200, seed: int = 1) -> Floats:
     return np.random.default_rng(seed).normal(0, 3, size).astype(np.float32)
 
 
+def chosen(row: RowSampling, logits: Floats) -> int:
+    return sample_rows(logits[np.newaxis].copy(), [row])[0]
+
+
 def plain_distribution(logits: Floats, parameters: SamplingParameters) -> dict[int, float]:
     """The filters one after the other, each on the renormalised rest, as transformers applies them."""
     scaled = logits.astype(np.float64) / parameters.temperature
@@ -44,8 +48,9 @@ def test_the_filters_leave_what_their_definitions_say(
     parameters = SamplingParameters(temperature=temperature, top_k=top_k, top_p=top_p, min_p=min_p)
     logits = random_logits(seed=seed)
 
-    token_ids, weights = filtered(logits, parameters)
+    (token_ids,), (weights,) = filtered(logits[np.newaxis], [parameters])
 
+    token_ids, weights = token_ids[weights > 0], weights[weights > 0]
     kept = dict(zip(token_ids.tolist(), weights / weights.sum(), strict=True))
     assert kept == pytest.approx(plain_distribution(logits, parameters))
 
@@ -55,21 +60,21 @@ def test_a_vocabulary_larger_than_the_candidates_gives_the_same(top_p: float) ->
     parameters = SamplingParameters(temperature=2.0, top_p=top_p)
     logits = np.random.default_rng(5).normal(0, 0.5, 20_000).astype(np.float32)
 
-    token_ids, _ = filtered(logits, parameters)
+    (token_ids,), (weights,) = filtered(logits[np.newaxis], [parameters])
 
-    assert set(token_ids.tolist()) == set(plain_distribution(logits, parameters))
+    assert set(token_ids[weights > 0].tolist()) == set(plain_distribution(logits, parameters))
 
 
 def test_greedy_takes_the_first_of_the_most_likely() -> None:
     logits = np.array([0, 3, 3, 1], np.float32)
 
-    assert RowSampling(SamplingParameters(), []).sample(logits) == 1
+    assert chosen(RowSampling(SamplingParameters(), []), logits) == 1
 
 
 def test_a_seed_repeats_an_answer_and_another_seed_does_not() -> None:
     def draw(seed: int) -> list[int]:
         row = RowSampling(SamplingParameters(temperature=1.5, seed=seed), [])
-        return [row.sample(random_logits()) for _ in range(30)]
+        return [chosen(row, random_logits()) for _ in range(30)]
 
     assert draw(1) == draw(1)
     assert draw(1) != draw(2)
@@ -82,7 +87,7 @@ def test_neighbours_in_the_batch_change_nothing() -> None:
     alone = row()
     among_others = row()
     logits = [random_logits(seed=i) for i in range(20)]
-    answers_alone = [alone.sample(value) for value in logits]
+    answers_alone = [chosen(alone, value) for value in logits]
     answers_among = []
     for value in logits:
         rows = [RowSampling(SamplingParameters(), []), among_others]
@@ -94,7 +99,7 @@ def test_neighbours_in_the_batch_change_nothing() -> None:
 def test_drawn_tokens_follow_the_probabilities() -> None:
     logits = np.log(np.array([0.5, 0.3, 0.2], np.float32))
     row = RowSampling(SamplingParameters(temperature=1.0, seed=4), [])
-    drawn = np.bincount([row.sample(logits) for _ in range(20_000)], minlength=3) / 20_000
+    drawn = np.bincount([chosen(row, logits) for _ in range(20_000)], minlength=3) / 20_000
 
     np.testing.assert_allclose(drawn, [0.5, 0.3, 0.2], atol=0.015)
 
@@ -103,16 +108,15 @@ def test_the_repetition_penalty_counts_prompt_and_answer() -> None:
     row = RowSampling(SamplingParameters(repetition_penalty=2.0), [0])
     logits = np.array([4.0, 3.0, 2.5, -1.0], np.float32)
 
-    assert row.sample(logits) == 1  # token 0 of the prompt: 4 / 2
+    assert chosen(row, logits) == 1  # token 0 of the prompt: 4 / 2
     row.observe(1)
-    assert row.sample(logits) == 2  # and token 1 of the answer: 3 / 2
-    np.testing.assert_array_equal(logits, np.array([4.0, 3.0, 2.5, -1.0], np.float32))
+    assert chosen(row, logits) == 2  # and token 1 of the answer: 3 / 2
 
 
 def test_the_repetition_penalty_lowers_negative_logits_too() -> None:
     row = RowSampling(SamplingParameters(repetition_penalty=2.0), [0])
 
-    assert row.sample(np.array([-1.0, -1.5], np.float32)) == 1
+    assert chosen(row, np.array([-1.0, -1.5], np.float32)) == 1
 
 
 def test_log_softmax_at_is_the_logarithm_of_the_probability() -> None:
@@ -121,3 +125,45 @@ def test_log_softmax_at_is_the_logarithm_of_the_probability() -> None:
     scores = log_softmax_at(logits, np.array([2, 0]))
 
     assert scores.tolist() == pytest.approx([np.log(np.exp(3) / np.exp([1, 2, 3]).sum()), 0.0])
+
+
+def test_openais_penalties_count_the_answer_alone() -> None:
+    row = RowSampling(SamplingParameters(presence_penalty=0.5, frequency_penalty=1.0), [0])
+    logits = np.array([4.0, 3.0, 2.0], np.float32)
+
+    drawn = []
+    for _ in range(5):
+        drawn.append(chosen(row, logits))
+        row.observe(drawn[-1])
+
+    # 4, then 4 - 0.5 - 1 = 2.5 against 3, then 2.5 against 1.5 and 2, then 1.5 against 1.5 and 2 …
+    assert drawn == [0, 1, 0, 2, 0]
+
+
+@given(seed=st.integers(0, 10_000), num_rows=st.integers(1, 6))
+def test_rows_of_all_kinds_are_drawn_as_each_is_alone(seed: int, num_rows: int) -> None:
+    random = np.random.default_rng(seed)
+
+    def rows() -> list[RowSampling]:
+        kinds = np.random.default_rng(seed)
+        return [
+            RowSampling(
+                SamplingParameters(
+                    temperature=float(kinds.choice([0, 0.7, 2.0])),
+                    top_k=int(kinds.choice([0, 3])),
+                    top_p=float(kinds.choice([0.5, 1.0])),
+                    min_p=float(kinds.choice([0, 0.2])),
+                    repetition_penalty=float(kinds.choice([1, 1.3])),
+                    seed=index,
+                ),
+                [1, 2],
+            )
+            for index in range(num_rows)
+        ]
+
+    logits = random.normal(0, 2, (num_rows, 300)).astype(np.float32)
+
+    together = sample_rows(logits.copy(), rows())
+    alone = [chosen(row, logits[index]) for index, row in enumerate(rows())]
+
+    assert together == alone

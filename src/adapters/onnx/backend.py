@@ -14,17 +14,22 @@ from collections.abc import AsyncGenerator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Generic, TypeVar
 
 from adapters.manifest import check_sizes
+from adapters.onnx.admission import Admission
 from adapters.onnx.chat_template import ChatTemplate, read_chat_template
-from adapters.onnx.engine import Engine
+from adapters.onnx.engine import Engine, EngineLoad
 from adapters.onnx.model_folder import read_model_folder
+from adapters.onnx.prefill_budget import PrefillBudget
+from adapters.onnx.prefix_cache import PrefixCache
+from adapters.onnx.prompt_lookup import PromptLookup
 from adapters.onnx.providers import ProviderChoice
 from adapters.onnx.sampler import Floats, RowSampling
 from adapters.onnx.scheduler import Scheduler
-from adapters.onnx.sequence import Event, LabelScoring, SingleStep, TextEmbedding
+from adapters.onnx.sequence import Event, LabelScoring, TextEmbedding, Work
 from adapters.onnx.sequence import Sequence as EngineSequence
 from adapters.onnx.session import OnnxSession
 from adapters.onnx.tokenizer import Tokenizer
@@ -41,6 +46,9 @@ from domain.stop_sequences import StopSequenceFilter
 
 ResultT = TypeVar("ResultT")
 
+TEMPLATE_TOKENS = 32
+"""Of a chat template around one message, at most, as far as admission is concerned."""
+
 
 @dataclass(frozen=True, slots=True)
 class OnnxOptions:
@@ -49,12 +57,19 @@ class OnnxOptions:
     provider: ProviderChoice = ProviderChoice.AUTO
     num_threads: int | None = None
     """Threads of one operator; None: the processors this process may use."""
-    max_running_sequences: int = 4
+    max_running_sequences: int = 16
     """Slots of the KV cache."""
     max_waiting_requests: int = 256
+    max_waiting_tokens: int = 262_144
+    """Of the prompts that wait, together."""
     max_context_tokens: int = 4096
     """Prompt and answer together; at most the model's own context."""
-    prefill_chunk_tokens: int = 256
+    prefill_chunk_tokens: int = 512
+    max_prefill_stall: float = 1.8
+    """How long a chunk may take where answers are under way, in decode steps."""
+    prefix_cache_bytes: int = 256 << 20
+    max_draft_tokens: int = 7
+    """Tokens guessed by prompt lookup at once; 0 switches it off."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,11 +77,13 @@ class _Loaded:
     """What ``open`` makes."""
 
     engine: Engine
+    outbox: "_Outbox"
     tokenizer: Tokenizer
     chat_template: ChatTemplate
     eos_token_ids: frozenset[int]
     context_length: int
     has_hidden_states: bool
+    max_draft_tokens: int
 
 
 class OnnxTextGenerator:
@@ -76,6 +93,9 @@ class OnnxTextGenerator:
         self._folder = folder
         self._options = options
         self._preparation = ThreadPoolExecutor(1, thread_name_prefix="onnx-prepare")
+        self._admission = Admission(
+            max_requests=options.max_waiting_requests, max_tokens=options.max_waiting_tokens
+        )
         self._loaded: _Loaded | None = None
         self._model = ModelDescription(model_id)
 
@@ -87,11 +107,26 @@ class OnnxTextGenerator:
     def capabilities(self) -> frozenset[Capability]:
         has_embeddings = self._loaded is not None and self._loaded.has_hidden_states
         return frozenset(
-            {Capability.LABEL_SCORES, *({Capability.EMBEDDINGS} if has_embeddings else ())},
+            {
+                Capability.LABEL_SCORES,
+                Capability.LOGPROBS,
+                Capability.TEXT_PROMPTS,
+                *({Capability.EMBEDDINGS} if has_embeddings else ()),
+            },
         )
 
+    @property
+    def load(self) -> EngineLoad:
+        """How busy the engine is.
+
+        Raises:
+            UnavailableError: the model is not loaded.
+        """
+        return self._ready().engine.load
+
     async def open(self) -> None:
-        self._loaded = await asyncio.get_running_loop().run_in_executor(self._preparation, self._load)
+        loop = asyncio.get_running_loop()
+        self._loaded = await loop.run_in_executor(self._preparation, self._load, _Outbox(loop))
         self._loaded.engine.start()
 
     async def close(self) -> None:
@@ -110,41 +145,54 @@ class OnnxTextGenerator:
         events: asyncio.Queue[Event] = asyncio.Queue()
 
         def emit(event: Event) -> None:
-            with suppress(RuntimeError):  # the event loop is closed: nobody listens any more
-                loop.call_soon_threadsafe(events.put_nowait, event)
+            loaded.outbox.put(partial(events.put_nowait, event))
 
-        sequence = await loop.run_in_executor(self._preparation, _sequence, loaded, prompt, emit)
-        loaded.engine.submit(sequence)
-        is_over = False
-        try:
-            while not is_over:
-                event = await events.get()
-                is_over = isinstance(event, ServiceError) or event.finish_reason is not None
-                if isinstance(event, ServiceError):
-                    raise event
-                yield event
-        finally:
-            if not is_over:
-                loaded.engine.cancel(sequence)
+        with self._admission.enter(_most_tokens(loaded, prompt)) as ticket:
+            sequence = await loop.run_in_executor(self._preparation, _sequence, loaded, prompt, emit)
+            ticket.correct(len(sequence.prompt_ids))
+            loaded.engine.submit(sequence)
+            is_over = False
+            try:
+                while not is_over:
+                    event = await events.get()
+                    ticket.leave()
+                    is_over = isinstance(event, ServiceError) or event.finish_reason is not None
+                    if isinstance(event, ServiceError):
+                        raise event
+                    yield event
+            finally:
+                if not is_over:
+                    loaded.engine.cancel(sequence)
 
     async def score_labels(self, messages: Sequence[ChatMessage], labels: Sequence[str]) -> LabelScores:
         loaded = self._ready()
         loop = asyncio.get_running_loop()
-        prompt_ids, label_ids = await loop.run_in_executor(
-            self._preparation, _label_ids, loaded, messages, labels
-        )
-        outcome: _Outcome[list[float]] = _Outcome()
-        scoring = LabelScoring(prompt_ids, label_ids, outcome.set_result, outcome.set_error)
-        scores = await outcome.of(scoring, loaded.engine)
+        with self._admission.enter(_most_tokens(loaded, Prompt(messages))) as ticket:
+            prompt_ids, label_ids = await loop.run_in_executor(
+                self._preparation, _label_ids, loaded, messages, labels
+            )
+            ticket.correct(len(prompt_ids))
+            outcome: _Outcome[list[float]] = _Outcome(loaded.outbox)
+            scoring = LabelScoring(
+                prompt_ids=prompt_ids,
+                label_ids=label_ids,
+                emit_scores=outcome.set_result,
+                emit_error=outcome.set_error,
+            )
+            scores = await outcome.of(scoring, loaded.engine)
         return LabelScores(dict(zip(labels, scores, strict=True)), Usage(len(prompt_ids), 0))
 
     async def embed(self, text: str) -> Embedding:
         loaded = self._ready()
         loop = asyncio.get_running_loop()
-        prompt_ids = await loop.run_in_executor(self._preparation, _text_ids, loaded, text)
-        outcome: _Outcome[Floats] = _Outcome()
-        embedding = TextEmbedding(prompt_ids, outcome.set_result, outcome.set_error)
-        vector = await outcome.of(embedding, loaded.engine)
+        with self._admission.enter(min(len(text.encode()), loaded.context_length)) as ticket:
+            prompt_ids = await loop.run_in_executor(self._preparation, _text_ids, loaded, text)
+            ticket.correct(len(prompt_ids))
+            outcome: _Outcome[Floats] = _Outcome(loaded.outbox)
+            embedding = TextEmbedding(
+                prompt_ids=prompt_ids, emit_vector=outcome.set_result, emit_error=outcome.set_error
+            )
+            vector = await outcome.of(embedding, loaded.engine)
         return Embedding(tuple(vector.tolist()), Usage(len(prompt_ids), 0))
 
     def _ready(self) -> _Loaded:
@@ -152,7 +200,7 @@ class OnnxTextGenerator:
             raise UnavailableError("the model is not loaded")
         return self._loaded
 
-    def _load(self) -> _Loaded:
+    def _load(self, outbox: "_Outbox") -> _Loaded:
         options = self._options
         check_sizes(self._folder)
         folder = read_model_folder(self._folder)
@@ -165,26 +213,59 @@ class OnnxTextGenerator:
             num_threads=options.num_threads or len(os.sched_getaffinity(0)),
             num_slots=options.max_running_sequences,
             max_length=context_length,
-        )
-        scheduler = Scheduler(
-            num_slots=options.max_running_sequences,
-            max_waiting=options.max_waiting_requests,
-            prefill_chunk_tokens=options.prefill_chunk_tokens,
+            prefix_cache_bytes=options.prefix_cache_bytes,
         )
         self._model = ModelDescription(self._model.model_id, context_length, session.provider)
-        engine = Engine(session, scheduler)
-        has_hidden_states = folder.hidden_states_name is not None
-        return _Loaded(
-            engine, tokenizer, chat_template, folder.eos_token_ids, context_length, has_hidden_states
+        engine = Engine(
+            session,
+            Scheduler(num_slots=options.max_running_sequences),
+            PrefixCache(session.num_prefix_blocks),
+            PrefillBudget(options.prefill_chunk_tokens, options.max_prefill_stall),
+            token_texts=tokenizer,
+            flush=outbox.flush,
         )
+        return _Loaded(
+            engine,
+            outbox,
+            tokenizer,
+            chat_template,
+            folder.eos_token_ids,
+            context_length,
+            folder.hidden_states_name is not None,
+            options.max_draft_tokens,
+        )
+
+
+class _Outbox:
+    """Brings what the engine's thread says to the event loop, once a step."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._deliveries: list[Callable[[], None]] = []
+
+    def put(self, delivery: Callable[[], None]) -> None:
+        """Have something called in the event loop, after the next ``flush``."""
+        self._deliveries.append(delivery)
+
+    def flush(self) -> None:
+        """Hand over what was put."""
+        if self._deliveries:
+            deliveries, self._deliveries = self._deliveries, []
+            with suppress(RuntimeError):  # the event loop is closed: nobody listens any more
+                self._loop.call_soon_threadsafe(_deliver, deliveries)
+
+
+def _deliver(deliveries: list[Callable[[], None]]) -> None:
+    for delivery in deliveries:
+        delivery()
 
 
 class _Outcome(Generic[ResultT]):
-    """What the engine's thread says of work of a single step, on its way to the event loop."""
+    """What the engine's thread says of work with one result, on its way to the event loop."""
 
-    def __init__(self) -> None:
-        self._loop = asyncio.get_running_loop()
-        self._future: asyncio.Future[ResultT] = self._loop.create_future()
+    def __init__(self, outbox: _Outbox) -> None:
+        self._outbox = outbox
+        self._future: asyncio.Future[ResultT] = asyncio.get_running_loop().create_future()
 
     def set_result(self, result: ResultT) -> None:
         self._conclude(lambda: self._future.set_result(result))
@@ -192,7 +273,7 @@ class _Outcome(Generic[ResultT]):
     def set_error(self, error: ServiceError) -> None:
         self._conclude(lambda: self._future.set_exception(error))
 
-    async def of(self, work: SingleStep, engine: Engine) -> ResultT:
+    async def of(self, work: Work, engine: Engine) -> ResultT:
         """Submit the work and wait; a request that is cancelled takes it out again."""
         engine.submit(work)
         try:
@@ -206,22 +287,38 @@ class _Outcome(Generic[ResultT]):
             if not self._future.done():
                 action()
 
-        with suppress(RuntimeError):  # the event loop is closed: nobody listens any more
-            self._loop.call_soon_threadsafe(unless_cancelled)
+        self._outbox.put(unless_cancelled)
+
+
+def _most_tokens(loaded: _Loaded, prompt: Prompt) -> int:
+    """Return a bound on a prompt's tokens, before they are counted: each has a byte at least."""
+    if prompt.text is not None:
+        num_bytes = len(prompt.text.encode(errors="replace"))
+    else:
+        contents = (len(message.content.encode(errors="replace")) for message in prompt.messages)
+        num_bytes = sum(contents) + TEMPLATE_TOKENS * len(prompt.messages)
+    return min(num_bytes, loaded.context_length)  # one that is longer is refused
 
 
 def _sequence(loaded: _Loaded, prompt: Prompt, emit: Callable[[Event], None]) -> EngineSequence:
-    prompt_ids = loaded.tokenizer.encode(loaded.chat_template.render(prompt.messages))
+    text = loaded.chat_template.render(prompt.messages) if prompt.text is None else prompt.text
+    prompt_ids = loaded.tokenizer.encode(text)
+    if not prompt_ids:
+        raise InvalidRequestError(FieldProblem("prompt", "has no tokens"))
     room = _room(loaded, len(prompt_ids))
     parameters = prompt.parameters
+    max_draft_tokens = loaded.max_draft_tokens
     return EngineSequence(
         prompt_ids=prompt_ids,
+        emit_error=emit,
+        priority=prompt.priority,
         max_tokens=min(parameters.max_tokens or room, room),
-        eos_token_ids=loaded.eos_token_ids,
+        eos_token_ids=frozenset() if parameters.ignore_eos else loaded.eos_token_ids,
         sampling=RowSampling(parameters, prompt_ids),
         detokenizer=loaded.tokenizer.detokenizer(),
         stop=StopSequenceFilter(parameters.stop),
         emit=emit,
+        lookup=PromptLookup(prompt_ids, max_draft_tokens) if max_draft_tokens else None,
     )
 
 

@@ -1,27 +1,33 @@
 """The engine: one thread that takes requests through the model, step by step.
 
-Each step: drop what was cancelled, run one chunk of a prompt, decode one token for every answer under way,
-tell the requests. ``submit`` and ``cancel`` may be called from any thread; they wait for bookkeeping at most,
-never for the model.
+Each step: drop what was cancelled, read one chunk of a prompt, decode one token for every answer under way
+(several where a sole answer can be guessed), tell the requests. ``submit`` and ``cancel`` may be called from
+any thread; they wait for bookkeeping at most, never for the model.
 """
 
 import threading
-from collections.abc import Iterable, Iterator
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
 
+from adapters.onnx.logprobs import TokenTexts, token_logprobs
+from adapters.onnx.prefill_budget import PrefillBudget
+from adapters.onnx.prefix_cache import BLOCK_TOKENS, NewBlocks, PrefixCache
+from adapters.onnx.prompt_lookup import PassCosts
 from adapters.onnx.sampler import Floats, Ints, log_softmax_at, sample_rows
-from adapters.onnx.scheduler import PrefillChunk, Scheduler, SlotMove
-from adapters.onnx.sequence import LabelScoring, Sequence, SingleStep, TextEmbedding, Work
+from adapters.onnx.scheduler import Scheduler
+from adapters.onnx.sequence import LabelScoring, Sequence, TextEmbedding, Work
 from domain.errors import BackendError, ServiceError, UnavailableError
 
 
 class ModelRunner(Protocol):
     """What the engine needs of a model: see ``adapters.onnx.session.OnnxSession``."""
 
-    def prefill(self, slot: int, token_ids: Ints, num_past: int) -> Floats:
-        """Append ``int64[n]`` tokens to a slot; return logits ``float32[n, vocab]``."""
+    def prefill(self, slot: int, token_ids: Ints, num_past: int, *, num_logits: int = 1) -> Floats:
+        """Append ``int64[n]`` tokens to a slot; return the last ``float32[num_logits, vocab]``."""
         ...
 
     def decode(self, token_ids: Ints, lengths: Ints) -> Floats:
@@ -36,6 +42,25 @@ class ModelRunner(Protocol):
         """Copy the first ``length`` tokens of a slot over another."""
         ...
 
+    def save_blocks(self, slot: int, blocks: NewBlocks) -> None:
+        """Copy tokens of a slot into blocks of the prefix cache."""
+        ...
+
+    def load_blocks(self, slot: int, block_ids: list[int]) -> None:
+        """Copy blocks of the prefix cache to the beginning of a slot."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class EngineLoad:
+    """How busy the engine is."""
+
+    num_running: int
+    num_waiting: int
+    num_slots: int
+    num_prefix_tokens_queried: int
+    num_prefix_tokens_hit: int
+
 
 class Engine:
     """Runs a model for many requests at once.
@@ -43,11 +68,29 @@ class Engine:
     Args:
         model: the model and its KV cache; used by the engine's thread alone.
         scheduler: the waiting line and the slots.
+        prefixes: which prefixes are kept; their keys and values lie with the model.
+        budget: the size of prefill chunks.
+        token_texts: what tokens read as, for log probabilities.
+        flush: called at the end of each step, in the engine's thread: what was emitted can be sent.
     """
 
-    def __init__(self, model: ModelRunner, scheduler: Scheduler) -> None:
+    def __init__(
+        self,
+        model: ModelRunner,
+        scheduler: Scheduler,
+        prefixes: PrefixCache,
+        budget: PrefillBudget,
+        *,
+        token_texts: TokenTexts,
+        flush: Callable[[], None] = lambda: None,
+    ) -> None:
         self._model = model
         self._scheduler = scheduler
+        self._prefixes = prefixes
+        self._budget = budget
+        self._token_texts = token_texts
+        self._flush = flush
+        self._pass_costs = PassCosts()
         self._cancelled: list[Work] = []
         self._is_stopping = False
         self._changed = threading.Condition()
@@ -68,11 +111,23 @@ class Engine:
     def is_running(self) -> bool:
         return self._thread.is_alive() and not self._is_stopping
 
+    @property
+    def load(self) -> EngineLoad:
+        """How busy it is."""
+        with self._changed:
+            scheduler, prefixes = self._scheduler, self._prefixes
+            return EngineLoad(
+                scheduler.num_running,
+                scheduler.num_waiting,
+                scheduler.num_slots,
+                prefixes.num_queried_tokens,
+                prefixes.num_hit_tokens,
+            )
+
     def submit(self, work: Work) -> None:
         """Queue a request.
 
         Raises:
-            OverloadedError: too many wait.
             UnavailableError: the engine has stopped.
         """
         with self._changed:
@@ -93,13 +148,15 @@ class Engine:
         try:
             while self._wait_for_work():
                 self._step()
+                self._flush()
         except Exception:
             reason = BackendError("the engine failed")
             raise
         finally:
             with self._changed:
                 self._is_stopping = True
-                self._end(self._scheduler.all_work(), reason)
+            self._end(self._scheduler.all_work(), reason)
+            self._flush()
 
     def _wait_for_work(self) -> bool:
         with self._changed:
@@ -109,105 +166,174 @@ class Engine:
     def _step(self) -> None:
         with self._changed:
             while self._cancelled:
-                self._remove(self._cancelled.pop())
-            single = self._scheduler.next_single_step()
-            spare_slot = self._scheduler.spare_slot
-        if single is not None and spare_slot is not None:
-            self._serve_whole(single, spare_slot)
-        with self._changed:
-            chunk = self._scheduler.next_prefill()
-            rows = self._scheduler.decoding
-        if chunk is not None:
-            self._prefill(chunk)
-        if rows:
-            self._decode(rows)
+                self._scheduler.remove(self._cancelled.pop())
+            moves = self._scheduler.compact()
+            prefilling = self._scheduler.next_prefill()
+            decoding = self._scheduler.decoding()
+        for move in moves:
+            self._model.copy_slot(move.source, move.target, move.length)
+        if prefilling is not None:
+            self._prefill(prefilling, num_decoding=len(decoding))
+        if len(decoding) == 1 and prefilling is None:
+            self._decode_alone(decoding[0])
+        elif decoding:
+            self._decode(decoding, prefilling)
 
-    def _prefill(self, chunk: PrefillChunk) -> None:
-        sequence = chunk.sequence
-        slot = self._slot_of(sequence)
+    def _prefill(self, work: Work, *, num_decoding: int) -> None:
+        slot = _slot_of(work)
+        if work.num_cached == 0 and not isinstance(work, TextEmbedding):
+            self._reuse_prefix(work, slot)
+        end = work.num_cached + self._budget.num_tokens(num_decoding=num_decoding)
+        token_ids = np.array(work.prompt_ids[work.num_cached : end], np.int64)
+        started_s = time.perf_counter()
         try:
-            logits = self._model.prefill(slot, np.array(chunk.token_ids, np.int64), sequence.num_cached)
+            if isinstance(work, TextEmbedding):
+                work.add(self._model.hidden_states(slot, token_ids, work.num_cached))
+            else:
+                logits = self._model.prefill(slot, token_ids, work.num_cached)
         except BackendError as error:
-            self._end([sequence], error)
+            self._end([work], error)
             return
-        sequence.num_cached += len(chunk.token_ids)
-        if sequence.is_prefilled:
-            with self._changed:
-                self._scheduler.start_decoding(sequence)
-            self._take_tokens([sequence], logits[-1:])
+        self._budget.prefilled(len(token_ids), time.perf_counter() - started_s)
+        work.num_cached += len(token_ids)
+        if not work.is_prefilled:
+            return
+        match work:
+            case Sequence():
+                self._keep_prefix(work)
+                with self._changed:
+                    self._scheduler.start_decoding(work)
+                self._take_tokens([work], logits)
+            case LabelScoring():
+                self._keep_prefix(work)
+                self._score(work, slot, logits)
+            case TextEmbedding():
+                work.finish()
+                self._remove([work])
 
-    def _decode(self, rows: tuple[Sequence, ...]) -> None:
-        token_ids = np.array([sequence.last_token_id for sequence in rows], np.int64)
-        lengths = np.array([sequence.num_cached for sequence in rows], np.int64)
+    def _decode(self, decoding: list[Sequence], prefilling: Work | None) -> None:
+        num_rows = 1 + max(map(_slot_of, decoding))
+        token_ids, lengths = np.zeros(num_rows, np.int64), np.zeros(num_rows, np.int64)
+        if prefilling is not None and prefilling.slot is not None and prefilling.slot < num_rows:
+            # its row is run and not read: what that writes lies behind what is there
+            lengths[prefilling.slot] = prefilling.num_cached
+        for sequence in decoding:
+            slot = _slot_of(sequence)
+            token_ids[slot] = sequence.token_ids(sequence.num_cached, sequence.num_cached + 1)[0]
+            lengths[slot] = sequence.num_cached
+        started_s = time.perf_counter()
         try:
             logits = self._model.decode(token_ids, lengths)
         except BackendError as error:
-            self._end(rows, error)
+            self._end(decoding, error)
             return
-        for sequence in rows:
+        self._budget.decoded(time.perf_counter() - started_s)
+        for sequence in decoding:
             sequence.num_cached += 1
-        self._take_tokens(rows, logits)
+        # who still has forced tokens to feed does not choose yet
+        choosing = [sequence for sequence in decoding if sequence.num_cached == sequence.num_tokens]
+        if len(choosing) < num_rows:
+            logits = logits[[_slot_of(sequence) for sequence in choosing]]
+        self._take_tokens(choosing, logits)
 
-    def _take_tokens(self, rows: Iterable[Sequence], logits: Floats) -> None:
-        rows = list(rows)
-        token_ids = sample_rows(logits, [sequence.sampling for sequence in rows])
-        finished = [
-            sequence for sequence, token_id in zip(rows, token_ids, strict=True) if sequence.append(token_id)
-        ]
-        with self._changed:
-            for sequence in finished:
-                self._remove(sequence)
-
-    def _serve_whole(self, work: SingleStep, slot: int) -> None:
+    def _decode_alone(self, sequence: Sequence) -> None:
+        """Decode a sole sequence: several tokens in one pass, where they are forced or can be guessed."""
+        fed = sequence.token_ids(sequence.num_cached, sequence.num_tokens)
+        guesses = sequence.lookup.draft(self._pass_costs) if sequence.lookup is not None else []
+        guesses = guesses[: sequence.max_tokens - len(sequence.output_ids) - 1]
+        token_ids = np.array(fed + guesses, np.int64)
+        started_s = time.perf_counter()
         try:
-            if isinstance(work, LabelScoring):
-                work.emit_scores(self._scores(work, slot))
-            else:
-                work.emit_vector(self._embedding(work, slot))
+            logits = self._model.prefill(
+                _slot_of(sequence), token_ids, sequence.num_cached, num_logits=len(guesses) + 1
+            )
         except BackendError as error:
-            work.emit_error(error)
+            self._end([sequence], error)
+            return
+        duration_s = time.perf_counter() - started_s
+        self._pass_costs.measured(len(token_ids), duration_s)
+        if len(token_ids) == 1:
+            self._budget.decoded(duration_s)
+        num_checked = sequence.num_cached + len(fed)
+        sequence.num_cached = num_checked
+        for place in range(len(guesses) + 1):
+            is_finished = self._take_tokens([sequence], logits[place : place + 1])
+            if is_finished or place == len(guesses):
+                break
+            # a guess is right where the sequence went on with it, and with nothing else
+            if sequence.token_ids(num_checked + place, sequence.num_tokens) != [guesses[place]]:
+                break
+            sequence.num_cached += 1
+        if sequence.lookup is not None and guesses:
+            sequence.lookup.learn(sequence.num_cached - num_checked, len(guesses))
 
-    def _scores(self, scoring: LabelScoring, slot: int) -> list[float]:
-        for start, chunk in self._chunks(scoring.prompt_ids):
-            prompt_logits = self._model.prefill(slot, chunk, start)[-1:]
-        scores = []
-        for label_ids in scoring.label_ids:
-            logits = prompt_logits
-            if len(label_ids) > 1:
-                fed = np.array(label_ids[:-1], np.int64)
-                logits = np.concatenate([logits, self._model.prefill(slot, fed, len(scoring.prompt_ids))])
-            scores.append(float(log_softmax_at(logits, np.array(label_ids, np.int64)).sum()))
-        return scores
-
-    def _embedding(self, embedding: TextEmbedding, slot: int) -> Floats:
-        total = sum(
-            self._model.hidden_states(slot, chunk, start).sum(axis=0, dtype=np.float64)
-            for start, chunk in self._chunks(embedding.prompt_ids)
+    def _take_tokens(self, rows: list[Sequence], logits: Floats) -> bool:
+        """Choose the next token of each row; returns whether one of them is finished."""
+        wanted = [index for index, row in enumerate(rows) if row.wants_logprobs]
+        model_logits = logits[wanted]  # a copy: the sampler changes them
+        token_ids = sample_rows(logits, [row.sampling for row in rows])
+        logprobs = dict(
+            zip(
+                wanted,
+                token_logprobs(
+                    model_logits,
+                    [token_ids[index] for index in wanted],
+                    [rows[index].sampling.parameters.top_logprobs or 0 for index in wanted],
+                    self._token_texts,
+                ),
+                strict=True,
+            )
         )
-        return np.asarray(total / len(embedding.prompt_ids), np.float32)
+        finished = [
+            row
+            for index, (row, token_id) in enumerate(zip(rows, token_ids, strict=True))
+            if row.append(token_id, logprobs.get(index))
+        ]
+        for row in finished:
+            self._keep_prefix(row)
+        self._remove(finished)
+        return bool(finished)
 
-    def _chunks(self, token_ids: list[int]) -> Iterator[tuple[int, Ints]]:
-        num_tokens = self._scheduler.prefill_chunk_tokens
-        for start in range(0, len(token_ids), num_tokens):
-            yield start, np.array(token_ids[start : start + num_tokens], np.int64)
+    def _score(self, scoring: LabelScoring, slot: int, prompt_logits: Floats) -> None:
+        scores = []
+        try:
+            for label_ids in scoring.label_ids:
+                logits = prompt_logits
+                if len(label_ids) > 1:
+                    fed = np.array(label_ids[:-1], np.int64)
+                    behind = self._model.prefill(slot, fed, len(scoring.prompt_ids), num_logits=len(fed))
+                    logits = np.concatenate([logits, behind])
+                scores.append(float(log_softmax_at(logits, np.array(label_ids, np.int64)).sum()))
+        except BackendError as error:
+            self._end([scoring], error)
+            return
+        scoring.emit_scores(scores)
+        self._remove([scoring])
 
-    def _remove(self, work: Work) -> None:
-        for move in self._scheduler.remove(work):
-            self._copy(move)
+    def _reuse_prefix(self, work: Work, slot: int) -> None:
+        block_ids = self._prefixes.match(work.prompt_ids)
+        if block_ids:
+            self._model.load_blocks(slot, block_ids)
+            work.num_cached = work.num_reused = len(block_ids) * BLOCK_TOKENS
 
-    def _copy(self, move: SlotMove) -> None:
-        if move.length:
-            self._model.copy_slot(move.source, move.target, move.length)
+    def _keep_prefix(self, work: Work) -> None:
+        blocks = self._prefixes.store(work.token_ids(0, min(work.num_cached, work.num_tokens)))
+        if blocks.block_ids:
+            self._model.save_blocks(_slot_of(work), blocks)
 
-    def _end(self, works: Iterable[Work], error: ServiceError) -> None:
+    def _remove(self, works: Iterable[Work]) -> None:
         with self._changed:
             for work in works:
-                self._remove(work)
-                tell = work.emit if isinstance(work, Sequence) else work.emit_error
-                tell(error)
+                self._scheduler.remove(work)
 
-    @staticmethod
-    def _slot_of(sequence: Sequence) -> int:
-        if sequence.slot is None:
-            raise BackendError("a sequence was scheduled without a slot")
-        return sequence.slot
+    def _end(self, works: Iterable[Work], error: ServiceError) -> None:
+        works = list(works)
+        self._remove(works)
+        for work in works:
+            work.emit_error(error)
+
+
+def _slot_of(work: Work) -> int:
+    if work.slot is None:
+        raise BackendError("a request was scheduled without a slot")
+    return work.slot

@@ -2,6 +2,8 @@
 
 Each is ``[slots, kv_heads, max_length, head_dim]``. The graph's ``past`` input and ``present`` output are
 bound to the same memory, so that a step writes its new keys and values in place and nothing is copied.
+
+Beside them lie the blocks of the prefix cache, ``[blocks, kv_heads, BLOCK_TOKENS, head_dim]`` a buffer.
 """
 
 from collections.abc import Sequence
@@ -12,6 +14,8 @@ import numpy.typing as npt
 import onnx
 import onnxruntime as ort
 from onnx import helper
+
+from adapters.onnx.prefix_cache import BLOCK_TOKENS, NewBlocks
 
 
 class KVBuffers(Protocol):
@@ -28,15 +32,33 @@ class KVBuffers(Protocol):
         """Copy the first ``length`` positions of a slot over those of another, in every buffer."""
         ...
 
+    @property
+    def num_blocks(self) -> int:
+        """Blocks of the prefix cache; 0 where a device keeps none."""
+        ...
+
+    def save_blocks(self, slot: int, blocks: NewBlocks) -> None:
+        """Copy positions of a slot into blocks, in every buffer."""
+        ...
+
+    def load_blocks(self, slot: int, block_ids: Sequence[int]) -> None:
+        """Copy blocks to the beginning of a slot, in every buffer."""
+        ...
+
 
 class HostKVBuffers:
     """Buffers in the process's memory; the operating system hands out pages as they are first written."""
 
     device_type = "cpu"
 
-    def __init__(self, num_buffers: int, shape: Sequence[int], dtype: npt.DTypeLike) -> None:
+    def __init__(
+        self, num_buffers: int, shape: Sequence[int], dtype: npt.DTypeLike, num_blocks: int = 0
+    ) -> None:
+        _, num_heads, _, head_dim = shape
         self._buffers = [np.zeros(shape, dtype) for _ in range(num_buffers)]
         self._slot_bytes = self._buffers[0].nbytes // shape[0]
+        block_shape = num_blocks, num_heads, BLOCK_TOKENS, head_dim
+        self._blocks = [np.zeros(block_shape, dtype) for _ in range(num_buffers)]
 
     def address(self, buffer: int, slot: int) -> int:
         return int(self._buffers[buffer].ctypes.data) + slot * self._slot_bytes
@@ -45,13 +67,37 @@ class HostKVBuffers:
         for buffer in self._buffers:
             buffer[target, :, :length] = buffer[source, :, :length]
 
+    @property
+    def num_blocks(self) -> int:
+        return len(self._blocks[0])
+
+    def save_blocks(self, slot: int, blocks: NewBlocks) -> None:
+        start = blocks.first * BLOCK_TOKENS
+        end = start + len(blocks.block_ids) * BLOCK_TOKENS
+        for buffer, kept in zip(self._buffers, self._blocks, strict=True):
+            kept[blocks.block_ids] = _by_block(buffer[slot, :, start:end])
+
+    def load_blocks(self, slot: int, block_ids: Sequence[int]) -> None:
+        end = len(block_ids) * BLOCK_TOKENS
+        for buffer, kept in zip(self._buffers, self._blocks, strict=True):
+            _by_block(buffer[slot, :, :end])[:] = kept[block_ids]
+
+
+def _by_block(positions: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """View ``[kv_heads, tokens, head_dim]`` as ``[blocks, kv_heads, BLOCK_TOKENS, head_dim]``."""
+    num_heads, num_tokens, head_dim = positions.shape
+    split = positions.reshape(num_heads, num_tokens // BLOCK_TOKENS, BLOCK_TOKENS, head_dim)
+    return split.transpose(1, 0, 2, 3)
+
 
 class DeviceKVBuffers:
     """Buffers in a device's memory, as ``OrtValue``.
 
     ONNX Runtime has no call that copies inside a device, so ``copy_slot`` runs a graph of one ``Identity``
-    with its input and output bound to the two slots.
+    with its input and output bound to the two slots. A graph binds whole slots only, so no prefixes are kept.
     """
+
+    num_blocks = 0
 
     def __init__(
         self, num_buffers: int, shape: Sequence[int], dtype: npt.DTypeLike, device_type: str, provider: str
@@ -69,7 +115,7 @@ class DeviceKVBuffers:
     def address(self, buffer: int, slot: int) -> int:
         return int(self._buffers[buffer].data_ptr()) + slot * self._slot_bytes
 
-    def copy_slot(self, source: int, target: int, length: int) -> None:  # noqa: ARG002 - whole slots are one run
+    def copy_slot(self, source: int, target: int, length: int) -> None:  # noqa: ARG002 - one run a slot
         for buffer in range(len(self._buffers)):
             binding = self._copier.io_binding()
             for bind, name, slot in (
@@ -78,6 +124,12 @@ class DeviceKVBuffers:
             ):
                 bind(name, self.device_type, 0, self._dtype, self._slot_shape, self.address(buffer, slot))
             self._copier.run_with_iobinding(binding)
+
+    def save_blocks(self, slot: int, blocks: NewBlocks) -> None:
+        """Have nothing to do: there are no blocks."""
+
+    def load_blocks(self, slot: int, block_ids: Sequence[int]) -> None:
+        """Have nothing to do: there are no blocks."""
 
 
 def _copy_session(dtype: np.dtype[Any], shape: Sequence[int], provider: str) -> Any:

@@ -1,10 +1,11 @@
 """Chooses the next token of each row from its logits.
 
-Filters apply in the order of ``SamplingParameters``. Greedy rows are one argmax over the batch; a sampled row
-keeps its own random numbers, so that neither its neighbours nor its place in the batch change its answer.
+Filters apply in the order of ``SamplingParameters``, to all rows at once. Each sampled row keeps its own
+random numbers, so that neither its neighbours nor its place in the batch change its answer.
 """
 
 from collections.abc import Iterable, Sequence
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -12,10 +13,21 @@ import numpy.typing as npt
 from domain.generation import SamplingParameters
 
 Floats = npt.NDArray[np.float32]
+Doubles = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 
-NUM_CANDIDATES = 1024
-"""Tokens sorted at first for top-p; all of them only where these do not hold enough of the probability."""
+CANDIDATE_WEIGHT = 1e-4
+"""Tokens at least this likely, next to the likeliest, are sorted at first; all of them only where these do
+not
+hold what the filters may keep."""
+
+
+class AllowedTokens(Protocol):
+    """Tells which tokens may come next."""
+
+    def apply(self, logits: Floats) -> None:
+        """Set the logits of those that may not, of ``float32[vocab]``, to minus infinity, in place."""
+        ...
 
 
 class RowSampling:
@@ -24,95 +36,138 @@ class RowSampling:
     Args:
         parameters: the request's.
         prompt_ids: tokens that the repetition penalty counts from the start.
+        allowed: restricts each choice; None: nothing does.
     """
 
-    def __init__(self, parameters: SamplingParameters, prompt_ids: Iterable[int]) -> None:
+    def __init__(
+        self, parameters: SamplingParameters, prompt_ids: Iterable[int], allowed: AllowedTokens | None = None
+    ) -> None:
         self.parameters = parameters
+        self._allowed = allowed
         self._random = np.random.default_rng(parameters.seed)
-        self._penalised = sorted(set(prompt_ids)) if parameters.repetition_penalty != 1 else []
-        self._penalised_set = set(self._penalised)
+        self._repeats = parameters.repetition_penalty != 1
+        self._counts_answer = bool(parameters.presence_penalty or parameters.frequency_penalty)
+        self._seen = dict.fromkeys(prompt_ids) if self._repeats else {}
+        self._answer_counts: dict[int, int] = {}
 
     @property
-    def is_plain_greedy(self) -> bool:
-        """Whether the most likely token is taken as it stands."""
-        return self.parameters.temperature == 0 and self.parameters.repetition_penalty == 1
+    def is_greedy(self) -> bool:
+        return self.parameters.temperature == 0
 
-    def sample(self, logits: Floats) -> int:
-        """Return the next token id for ``logits: float32[vocab]``; does not change them."""
-        parameters = self.parameters
-        if parameters.repetition_penalty != 1:
-            logits = self._with_penalty(logits)
-        if parameters.temperature == 0:
-            return int(logits.argmax())
-        token_ids, probabilities = filtered(logits, parameters)
-        cumulative = np.cumsum(probabilities)
-        drawn = np.searchsorted(cumulative, self._random.random() * cumulative[-1], side="right")
-        return int(token_ids[min(int(drawn), len(token_ids) - 1)])
+    @property
+    def adjusts(self) -> bool:
+        """Whether the model's logits are not taken as they stand."""
+        return self._repeats or self._counts_answer or self._allowed is not None
+
+    def adjust(self, logits: Floats) -> None:
+        """Apply penalties and the constraint to ``logits: float32[vocab]``, in place."""
+        if self._repeats and self._seen:
+            token_ids = np.fromiter(self._seen, np.int64, len(self._seen))
+            seen, penalty = logits[token_ids], np.float32(self.parameters.repetition_penalty)
+            logits[token_ids] = np.where(seen > 0, seen / penalty, seen * penalty)
+        if self._counts_answer and self._answer_counts:
+            num_tokens = len(self._answer_counts)
+            token_ids = np.fromiter(self._answer_counts, np.int64, num_tokens)
+            counts = np.fromiter(self._answer_counts.values(), np.float32, num_tokens)
+            parameters = self.parameters
+            logits[token_ids] -= parameters.presence_penalty + parameters.frequency_penalty * counts
+        if self._allowed is not None:
+            self._allowed.apply(logits)
+
+    def draw(self) -> float:
+        """Return the next random number in [0, 1)."""
+        return float(self._random.random())
 
     def observe(self, token_id: int) -> None:
-        """Count a token of the answer for the repetition penalty."""
-        if self.parameters.repetition_penalty != 1 and token_id not in self._penalised_set:
-            self._penalised_set.add(token_id)
-            self._penalised.append(token_id)
-
-    def _with_penalty(self, logits: Floats) -> Floats:
-        penalised = logits.copy()
-        seen = penalised[self._penalised]
-        penalty = np.float32(self.parameters.repetition_penalty)
-        penalised[self._penalised] = np.where(seen > 0, seen / penalty, seen * penalty)
-        return penalised
+        """Count a token of the answer for the penalties."""
+        if self._repeats:
+            self._seen[token_id] = None
+        if self._counts_answer:
+            self._answer_counts[token_id] = self._answer_counts.get(token_id, 0) + 1
 
 
 def sample_rows(logits: Floats, rows: Sequence[RowSampling]) -> list[int]:
-    """Return the next token id of each row of ``logits: float32[rows, vocab]``."""
-    greedy = logits.argmax(axis=-1)
-    return [
-        int(greedy[index]) if row.is_plain_greedy else row.sample(logits[index])
-        for index, row in enumerate(rows)
-    ]
+    """Return the next token id of each row of ``logits: float32[rows, vocab]``; may change them."""
+    for index, row in enumerate(rows):
+        if row.adjusts:
+            row.adjust(logits[index])
+    token_ids = logits.argmax(axis=-1)
+    sampled = [index for index, row in enumerate(rows) if not row.is_greedy]
+    if sampled:
+        chosen = [rows[index] for index in sampled]
+        all_ids, weights = filtered(logits[sampled], [row.parameters for row in chosen])
+        cumulative = np.cumsum(weights, axis=-1)
+        drawn = np.array([row.draw() for row in chosen]) * cumulative[:, -1]
+        places = np.minimum((cumulative <= drawn[:, np.newaxis]).sum(axis=-1), weights.shape[1] - 1)
+        token_ids[sampled] = np.take_along_axis(all_ids, places[:, np.newaxis], axis=-1)[:, 0]
+    return [int(token_id) for token_id in token_ids]
 
 
-def filtered(logits: Floats, parameters: SamplingParameters) -> tuple[Ints, npt.NDArray[np.float64]]:
-    """Return the tokens that the filters leave and their weights (not normalised).
+def filtered(logits: Floats, parameters: Sequence[SamplingParameters]) -> tuple[Ints, Doubles]:
+    """Return the tokens that the filters leave in each row, and their weights.
 
-    Most likely first, unless no filter is on.
+    Returns:
+        ``int64[rows, candidates]``, the likeliest first, and ``float64[rows, candidates]``, not normalised; 0
+        for a token that is left out.
     """
-    scaled = (logits.astype(np.float64) - float(logits.max())) / parameters.temperature
-    weights = np.exp(scaled)
-    if parameters.top_k == 0 and parameters.top_p == 1 and parameters.min_p == 0:
-        return np.arange(len(weights)), weights
-    total = weights.sum()
-    num_wanted = min(parameters.top_k or len(weights), len(weights))
-    token_ids = _most_likely(weights, min(num_wanted, NUM_CANDIDATES))
-    if num_wanted > NUM_CANDIDATES and not _holds_enough(weights[token_ids], total, parameters):
-        token_ids = _most_likely(weights, num_wanted)
-    kept = weights[token_ids]
-    if parameters.top_p < 1:
-        # top-k comes first, so top-p is a share of what top-k left; as in transformers
-        reference = kept.sum() if parameters.top_k else total
-        num_kept = int(np.searchsorted(np.cumsum(kept), parameters.top_p * reference, side="left")) + 1
-        token_ids, kept = token_ids[:num_kept], kept[:num_kept]
-    if parameters.min_p > 0:
-        num_kept = int(np.count_nonzero(kept >= parameters.min_p * kept[0]))
-        token_ids, kept = token_ids[:num_kept], kept[:num_kept]
-    return token_ids, kept
+    temperature = np.array([p.temperature for p in parameters])[:, np.newaxis]
+    shifted = logits - logits.max(axis=-1, keepdims=True)
+    weights = np.exp(shifted / temperature.astype(np.float32))
+    totals = weights.sum(axis=-1, dtype=np.float64)
+    is_candidate = weights >= CANDIDATE_WEIGHT
+    for row, own in enumerate(parameters):
+        if not _holds_enough(weights[row], is_candidate[row], totals[row], own):
+            is_candidate[row] = True
+    token_ids, kept = _sorted_candidates(shifted, temperature, is_candidate)
+    return token_ids, _kept(kept, totals, parameters)
 
 
-def _holds_enough(candidates: npt.NDArray[np.float64], total: float, parameters: SamplingParameters) -> bool:
+def _holds_enough(
+    weights: Floats, is_candidate: npt.NDArray[np.bool_], total: float, parameters: SamplingParameters
+) -> bool:
     """Whether the filters would keep nothing beyond the candidates."""
-    if parameters.min_p > 0 and candidates[-1] < parameters.min_p * candidates[0]:
+    if parameters.top_k:
+        return int(np.count_nonzero(is_candidate)) >= parameters.top_k
+    if parameters.min_p >= CANDIDATE_WEIGHT:
         return True
-    return parameters.top_k == 0 and parameters.top_p < 1 and candidates.sum() >= parameters.top_p * total
+    return parameters.top_p < 1 and float(weights[is_candidate].sum()) >= parameters.top_p * total
 
 
-def _most_likely(weights: npt.NDArray[np.float64], count: int) -> Ints:
-    everything = count >= len(weights)
-    token_ids = np.arange(len(weights)) if everything else np.argpartition(weights, -count)[-count:]
-    # equal weights in order of token id, so that the same seed always draws the same token
-    return token_ids[np.lexsort((token_ids, -weights[token_ids]))].astype(np.int64)
+def _sorted_candidates(
+    shifted: Floats, temperature: Doubles, is_candidate: npt.NDArray[np.bool_]
+) -> tuple[Ints, Doubles]:
+    """Return the candidates of each row, the likeliest first; short rows are filled up with weight 0."""
+    rows, token_ids = np.nonzero(is_candidate)  # ids ascend, so equal weights stay in order of token id
+    counts = is_candidate.sum(axis=-1)
+    places = np.arange(len(rows)) - np.repeat(np.cumsum(counts) - counts, counts)
+    shape = len(counts), int(counts.max())
+    padded_ids, weights = np.zeros(shape, np.int64), np.zeros(shape)
+    padded_ids[rows, places] = token_ids
+    weights[rows, places] = np.exp(shifted[rows, token_ids] / temperature[rows, 0])
+    order = np.argsort(-weights, axis=-1, kind="stable")
+    return np.take_along_axis(padded_ids, order, axis=-1), np.take_along_axis(weights, order, axis=-1)
 
 
-def log_softmax_at(logits: Floats, token_ids: Ints) -> npt.NDArray[np.float64]:
+def _kept(weights: Doubles, totals: Doubles, parameters: Sequence[SamplingParameters]) -> Doubles:
+    """Set the weights that the filters leave out to 0."""
+
+    def column(values: Iterable[float]) -> Doubles:
+        return np.array(list(values), np.float64)[:, np.newaxis]
+
+    num_candidates = weights.shape[1]
+    top_k = column(p.top_k or num_candidates for p in parameters)
+    kept = np.where(np.arange(num_candidates) < top_k, weights, 0.0)
+    # top-k comes first, so top-p is a share of what top-k left; as in transformers
+    is_cut = column(bool(p.top_k) for p in parameters) > 0
+    reference = np.where(is_cut, kept.sum(axis=-1, keepdims=True), totals[:, np.newaxis])
+    top_p = column(p.top_p for p in parameters)
+    before = np.cumsum(kept, axis=-1) - kept
+    kept = np.where((top_p >= 1) | (before < top_p * reference), kept, 0.0)
+    min_p = column(p.min_p for p in parameters)
+    return np.where(kept >= min_p * kept[:, :1], kept, 0.0)
+
+
+def log_softmax_at(logits: Floats, token_ids: Ints) -> Doubles:
     """Return ``log softmax(logits)[i, token_ids[i]]`` for ``logits: float32[n, vocab]``."""
     shifted = logits.astype(np.float64) - logits.max(axis=-1, keepdims=True)
     chosen = np.take_along_axis(shifted, token_ids[:, np.newaxis], axis=-1)[:, 0]

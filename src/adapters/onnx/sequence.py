@@ -1,52 +1,63 @@
 """One request inside the engine: its tokens, where it stands, and whom to tell.
 
-A ``Sequence`` goes ``waiting → prefilling → decoding → finished``; the scheduler moves it on.
+Every request is prefilled, chunk by chunk. Then a ``Sequence`` decodes its answer, a ``LabelScoring`` scores
+its labels, and a ``TextEmbedding`` is done; the scheduler moves them on.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TypeAlias
+from typing import Protocol, TypeAlias
 
-from adapters.onnx.sampler import Floats, RowSampling
+import numpy as np
+import numpy.typing as npt
+
+from adapters.onnx.prompt_lookup import PromptLookup
+from adapters.onnx.sampler import AllowedTokens, Floats, RowSampling
 from adapters.onnx.tokenizer import Detokenizer
 from domain.errors import ServiceError
-from domain.generation import FinishReason, TokenChunk, Usage
+from domain.generation import FinishReason, TokenChunk, TokenLogprob, Usage
 from domain.stop_sequences import StopSequenceFilter
 
 Event: TypeAlias = TokenChunk | ServiceError
 """What the engine tells a request; a chunk with a finish reason, or an error, is the last."""
 
 
-@dataclass(eq=False, slots=True)
-class Sequence:
-    """A prompt on its way to an answer.
+class Constraint(AllowedTokens, Protocol):
+    """The form of an answer, as far as it has come."""
+
+    def accept(self, token_id: int) -> None:
+        """Take note of the next token of the answer."""
+        ...
+
+    def forced(self) -> list[int]:
+        """Return the tokens that must come next, which nobody need sample; often none."""
+        ...
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether nothing may follow."""
+        ...
+
+
+@dataclass(eq=False, slots=True, kw_only=True)
+class Work:
+    """What every request has.
 
     Args:
         prompt_ids: one or more token ids.
-        max_tokens: tokens to generate at most; the context has room for them.
-        eos_token_ids: tokens that end the answer.
-        sampling: how to choose tokens.
-        detokenizer: for this answer alone.
-        stop: cuts the answer at stop sequences.
-        emit: told of each event, in the engine's thread; must not block.
+        emit_error: told, in the engine's thread, when it failed; must not block.
+        priority: lower goes first.
     """
 
     prompt_ids: list[int]
-    max_tokens: int
-    eos_token_ids: frozenset[int]
-    sampling: RowSampling
-    detokenizer: Detokenizer
-    stop: StopSequenceFilter
-    emit: Callable[[Event], None]
-    output_ids: list[int] = field(default_factory=list)
+    emit_error: Callable[[ServiceError], None]
+    priority: int = 0
     num_cached: int = 0
     """Tokens whose keys and values lie in the slot."""
+    num_reused: int = 0
+    """Of the prompt's tokens, those that another request had computed."""
     slot: int | None = None
     is_cancelled: bool = False
-
-    @property
-    def num_prompt_tokens(self) -> int:
-        return len(self.prompt_ids)
 
     @property
     def is_prefilled(self) -> bool:
@@ -54,72 +65,123 @@ class Sequence:
         return self.num_cached >= len(self.prompt_ids)
 
     @property
-    def last_token_id(self) -> int:
-        """The token that the next decode step feeds."""
-        return self.output_ids[-1]
+    def num_tokens(self) -> int:
+        return len(self.prompt_ids)
+
+    def token_ids(self, start: int, end: int) -> list[int]:
+        """Return the tokens from ``start`` to ``end``, at most those that are there."""
+        return self.prompt_ids[start:end]
+
+
+@dataclass(eq=False, slots=True, kw_only=True)
+class Sequence(Work):
+    """A prompt on its way to an answer.
+
+    Args:
+        max_tokens: tokens to generate at most; the context has room for them.
+        eos_token_ids: tokens that end the answer.
+        sampling: how to choose tokens.
+        detokenizer: for this answer alone.
+        stop: cuts the answer at stop sequences.
+        emit: told of each event, in the engine's thread; must not block.
+        constraint: the form of the answer; None: any.
+        lookup: guesses the answer from the prompt; None: it is not tried.
+    """
+
+    max_tokens: int
+    eos_token_ids: frozenset[int]
+    sampling: RowSampling
+    detokenizer: Detokenizer
+    stop: StopSequenceFilter
+    emit: Callable[[Event], None]
+    constraint: Constraint | None = None
+    lookup: PromptLookup | None = None
+    output_ids: list[int] = field(default_factory=list)
+
+    @property
+    def num_tokens(self) -> int:
+        return len(self.prompt_ids) + len(self.output_ids)
+
+    @property
+    def wants_logprobs(self) -> bool:
+        return self.sampling.parameters.top_logprobs is not None
 
     @property
     def usage(self) -> Usage:
-        return Usage(len(self.prompt_ids), len(self.output_ids))
+        return Usage(len(self.prompt_ids), len(self.output_ids), self.num_reused)
 
-    def append(self, token_id: int) -> bool:
-        """Take the next token of the answer and tell of its text.
+    def token_ids(self, start: int, end: int) -> list[int]:
+        offset = len(self.prompt_ids)
+        return self.prompt_ids[start:end] + self.output_ids[max(0, start - offset) : max(0, end - offset)]
+
+    def append(self, token_id: int, logprob: TokenLogprob | None = None) -> bool:
+        """Take the next token of the answer, and those that its form forces behind it; tell of their text.
 
         Returns:
             True when the answer is complete.
         """
+        if self._append(token_id, logprob):
+            return True
+        if self.constraint is None:
+            return False
+        return any(self._append(forced, None) for forced in self.constraint.forced())
+
+    def _append(self, token_id: int, logprob: TokenLogprob | None) -> bool:
         self.output_ids.append(token_id)
         if token_id in self.eos_token_ids:
             self.emit(TokenChunk(self.stop.flush(), FinishReason.STOP, self.usage))
             return True
         self.sampling.observe(token_id)
+        if self.lookup is not None:
+            self.lookup.observe(token_id)
+        is_formed = False
+        if self.constraint is not None:
+            self.constraint.accept(token_id)
+            is_formed = self.constraint.is_complete
+        logprobs = () if logprob is None else (logprob,)
         text = self.stop.feed(self.detokenizer.step(token_id))
         if self.stop.has_stopped:
-            self.emit(TokenChunk(text, FinishReason.STOP, self.usage))
+            self.emit(TokenChunk(text, FinishReason.STOP, self.usage, logprobs))
             return True
-        if len(self.output_ids) >= self.max_tokens:
-            self.emit(TokenChunk(text + self.stop.flush(), FinishReason.LENGTH, self.usage))
+        if is_formed or len(self.output_ids) >= self.max_tokens:
+            reason = FinishReason.STOP if is_formed else FinishReason.LENGTH
+            self.emit(TokenChunk(text + self.stop.flush(), reason, self.usage, logprobs))
             return True
-        if text:
-            self.emit(TokenChunk(text))
+        if text or logprobs:
+            self.emit(TokenChunk(text, logprobs=logprobs))
         return False
 
 
-@dataclass(eq=False, slots=True)
-class LabelScoring:
-    """A prompt whose given continuations are scored; it is served whole, in one step.
+@dataclass(eq=False, slots=True, kw_only=True)
+class LabelScoring(Work):
+    """A prompt whose given continuations are scored.
 
     Args:
-        prompt_ids: one or more token ids.
         label_ids: the tokens of each label, one or more.
         emit_scores: told the log probability of each label, in order, in the engine's thread.
-        emit_error: told instead when it failed.
     """
 
-    prompt_ids: list[int]
     label_ids: list[list[int]]
     emit_scores: Callable[[list[float]], None]
-    emit_error: Callable[[ServiceError], None]
-    is_cancelled: bool = False
 
 
-@dataclass(eq=False, slots=True)
-class TextEmbedding:
-    """A text whose embedding is asked for: the mean of its tokens' hidden states; served whole, in one step.
+@dataclass(eq=False, slots=True, kw_only=True)
+class TextEmbedding(Work):
+    """A text whose embedding is asked for: the mean of its tokens' hidden states.
 
     Args:
-        prompt_ids: one or more token ids.
         emit_vector: told ``float32[hidden]``, in the engine's thread.
-        emit_error: told instead when it failed.
     """
 
-    prompt_ids: list[int]
     emit_vector: Callable[[Floats], None]
-    emit_error: Callable[[ServiceError], None]
-    is_cancelled: bool = False
+    hidden_sum: npt.NDArray[np.float64] | None = None
 
+    def add(self, hidden_states: Floats) -> None:
+        """Take the hidden states of a chunk, ``float32[n, hidden]``."""
+        total = hidden_states.sum(axis=0, dtype=np.float64)
+        self.hidden_sum = total if self.hidden_sum is None else self.hidden_sum + total
 
-SingleStep: TypeAlias = LabelScoring | TextEmbedding
-"""Work that is served whole, in one step."""
-
-Work: TypeAlias = Sequence | SingleStep
+    def finish(self) -> None:
+        """Tell of the mean, once the whole text was read."""
+        if self.hidden_sum is not None:
+            self.emit_vector(np.asarray(self.hidden_sum / len(self.prompt_ids), np.float32))

@@ -15,6 +15,7 @@ import onnxruntime as ort
 
 from adapters.onnx.kv_buffers import DeviceKVBuffers, HostKVBuffers, KVBuffers, numpy_dtype
 from adapters.onnx.model_folder import ModelFolder
+from adapters.onnx.prefix_cache import BLOCK_TOKENS, NewBlocks
 from adapters.onnx.providers import CPU, CUDA, ProviderChoice, provider_in_use, providers_to_try
 from domain.errors import BackendError, ConfigurationError
 
@@ -35,6 +36,7 @@ class OnnxSession:
         num_threads: of ONNX Runtime within one operator.
         num_slots: sequences that the KV cache holds at once.
         max_length: tokens of one sequence, prompt and answer together.
+        prefix_cache_bytes: memory for kept prefixes, at most.
 
     Raises:
         ConfigurationError: the graph cannot be loaded or has inputs this engine does not feed.
@@ -48,6 +50,7 @@ class OnnxSession:
         num_threads: int,
         num_slots: int,
         max_length: int,
+        prefix_cache_bytes: int = 0,
     ) -> None:
         self._folder = folder
         self._max_length = max_length
@@ -55,22 +58,31 @@ class OnnxSession:
         self.provider = provider_in_use(provider_choice, self._session.get_providers())
         self._kv_dtype = self._checked_inputs()
         shape = (num_slots, folder.num_kv_heads, max_length, folder.head_dim)
-        self._buffers = _allocate(2 * folder.num_layers, shape, self._kv_dtype, self.provider)
+        num_buffers = 2 * folder.num_layers
+        token_bytes = num_buffers * folder.num_kv_heads * folder.head_dim * self._kv_dtype.itemsize
+        num_blocks = prefix_cache_bytes // (token_bytes * BLOCK_TOKENS)
+        self._buffers = _allocate(num_buffers, shape, self._kv_dtype, self.provider, num_blocks)
         self._bindings: dict[tuple[int, int, str], Any] = {}
 
-    def prefill(self, slot: int, token_ids: TokenIds, num_past: int) -> Logits:
+    @property
+    def num_prefix_blocks(self) -> int:
+        """Blocks of the prefix cache."""
+        return self._buffers.num_blocks
+
+    def prefill(self, slot: int, token_ids: TokenIds, num_past: int, *, num_logits: int = 1) -> Logits:
         """Append tokens to a slot.
 
         Args:
             slot: the row of the KV cache.
             token_ids: ``int64[num_tokens]``, one or more.
             num_past: tokens already in the slot; what lies behind them is overwritten.
+            num_logits: positions, from the end, to return.
 
         Returns:
-            ``float32[num_tokens, vocab]``.
+            ``float32[num_logits, vocab]``.
         """
         mask = np.ones((1, num_past + len(token_ids)), np.int64)
-        return self._run(slot, token_ids[np.newaxis, :], mask).reshape(len(token_ids), -1)
+        return self._run(slot, token_ids[np.newaxis, :], mask)[0, -num_logits:]
 
     def decode(self, token_ids: TokenIds, lengths: TokenIds) -> Logits:
         """Append one token to each of the slots from 0 on.
@@ -103,6 +115,14 @@ class OnnxSession:
     def copy_slot(self, source: int, target: int, length: int) -> None:
         """Copy the first ``length`` tokens of a slot over another."""
         self._buffers.copy_slot(source, target, length)
+
+    def save_blocks(self, slot: int, blocks: NewBlocks) -> None:
+        """Copy tokens of a slot into blocks of the prefix cache."""
+        self._buffers.save_blocks(slot, blocks)
+
+    def load_blocks(self, slot: int, block_ids: Sequence[int]) -> None:
+        """Copy blocks of the prefix cache to the beginning of a slot."""
+        self._buffers.load_blocks(slot, block_ids)
 
     def _run(
         self, first_slot: int, token_ids: TokenIds, mask: TokenIds, output: str = LOGITS
@@ -178,10 +198,12 @@ def _load(folder: ModelFolder, choice: ProviderChoice, num_threads: int) -> Any:
         raise ConfigurationError(f"ONNX Runtime cannot load {folder.model_file}: {error}") from error
 
 
-def _allocate(num_buffers: int, shape: Sequence[int], dtype: np.dtype[Any], provider: str) -> KVBuffers:
+def _allocate(
+    num_buffers: int, shape: Sequence[int], dtype: np.dtype[Any], provider: str, num_blocks: int
+) -> KVBuffers:
     try:
         if provider == CPU:
-            return HostKVBuffers(num_buffers, shape, dtype)
+            return HostKVBuffers(num_buffers, shape, dtype, num_blocks)
         return DeviceKVBuffers(num_buffers, shape, dtype, "cuda", provider)
     except (MemoryError, RuntimeError) as error:
         size_mib = num_buffers * int(np.prod(shape)) * dtype.itemsize >> 20

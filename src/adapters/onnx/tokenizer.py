@@ -1,11 +1,24 @@
 """Text to token ids and back, by the model's ``tokenizer.json``."""
 
+import json
+import re
+from functools import cache, cached_property
 from pathlib import Path
 
 from tokenizers import Tokenizer as FastTokenizer
 from tokenizers.decoders import DecodeStream
 
 from domain.errors import ConfigurationError
+
+_BYTE_TOKEN = re.compile("<0x([0-9A-F]{2})>")
+
+
+@cache
+def _byte_of_character() -> dict[str, int]:
+    """Return the characters that byte-level vocabularies write bytes as (GPT-2's ``bytes_to_unicode``)."""
+    printable = [*range(ord("!"), ord("~") + 1), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
+    others = [byte for byte in range(256) if byte not in printable]
+    return {chr(byte): byte for byte in printable} | {chr(256 + i): byte for i, byte in enumerate(others)}
 
 
 class Tokenizer:
@@ -27,6 +40,25 @@ class Tokenizer:
         """Return the token ids of a rendered prompt; special tokens in it are taken as such."""
         ids: list[int] = self._tokenizer.encode(text, add_special_tokens=False).ids
         return ids
+
+    def token_bytes(self, token_id: int) -> bytes:
+        """Return the bytes that a token stands for; of a special token, its name's."""
+        token: str = self._tokenizer.id_to_token(token_id) or ""
+        if token_id in self._added_ids:
+            return token.encode()
+        if self._is_byte_level:
+            return bytes(_byte_of_character()[character] for character in token)
+        if (single := _BYTE_TOKEN.fullmatch(token)) is not None:
+            return bytes.fromhex(single[1])
+        return token.replace("\u2581", " ").encode()
+
+    @cached_property
+    def _added_ids(self) -> frozenset[int]:
+        return frozenset(self._tokenizer.get_added_tokens_decoder())
+
+    @cached_property
+    def _is_byte_level(self) -> bool:
+        return '"ByteLevel"' in json.dumps(json.loads(self._tokenizer.to_str())["decoder"])
 
     def detokenizer(self) -> "Detokenizer":
         """Return a fresh detokenizer for one answer."""
