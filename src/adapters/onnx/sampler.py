@@ -16,10 +16,11 @@ Floats = npt.NDArray[np.float32]
 Doubles = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 
-CANDIDATE_WEIGHT = 1e-4
-"""Tokens at least this likely, next to the likeliest, are sorted at first; all of them only where these do
-not
-hold what the filters may keep."""
+CANDIDATE_WEIGHTS = 1e-3, 1e-5, 0.0
+"""Tokens at least this likely, next to the likeliest, are sorted: by the first bound that leaves all that the
+filters may keep."""
+DRAW_BLOCK = 256
+"""Weights summed together before one is drawn."""
 
 
 class AllowedTokens(Protocol):
@@ -53,6 +54,12 @@ class RowSampling:
     @property
     def is_greedy(self) -> bool:
         return self.parameters.temperature == 0
+
+    @property
+    def filters(self) -> bool:
+        """Whether some tokens are left out by how likely they are."""
+        parameters = self.parameters
+        return parameters.top_k != 0 or parameters.top_p != 1 or parameters.min_p != 0
 
     @property
     def adjusts(self) -> bool:
@@ -92,15 +99,37 @@ def sample_rows(logits: Floats, rows: Sequence[RowSampling]) -> list[int]:
         if row.adjusts:
             row.adjust(logits[index])
     token_ids = logits.argmax(axis=-1)
-    sampled = [index for index, row in enumerate(rows) if not row.is_greedy]
-    if sampled:
-        chosen = [rows[index] for index in sampled]
-        all_ids, weights = filtered(logits[sampled], [row.parameters for row in chosen])
-        cumulative = np.cumsum(weights, axis=-1)
-        drawn = np.array([row.draw() for row in chosen]) * cumulative[:, -1]
-        places = np.minimum((cumulative <= drawn[:, np.newaxis]).sum(axis=-1), weights.shape[1] - 1)
-        token_ids[sampled] = np.take_along_axis(all_ids, places[:, np.newaxis], axis=-1)[:, 0]
+    filtering = [index for index, row in enumerate(rows) if not row.is_greedy and row.filters]
+    if filtering:
+        chosen = [rows[index] for index in filtering]
+        candidates, weights = filtered(logits[filtering], [row.parameters for row in chosen])
+        places = _drawn_places(weights, chosen)
+        token_ids[filtering] = np.take_along_axis(candidates, places[:, np.newaxis], axis=-1)[:, 0]
+    free = [index for index, row in enumerate(rows) if not row.is_greedy and not row.filters]
+    for index in free:  # a row at a time: its weights stay in the processor's cache
+        token_ids[index] = _drawn(logits[index], rows[index])
     return [int(token_id) for token_id in token_ids]
+
+
+def _drawn_places(weights: Doubles, rows: Sequence[RowSampling]) -> Ints:
+    """Draw a place in each row, by its weight."""
+    cumulative = np.cumsum(weights, axis=-1)
+    drawn = np.array([row.draw() for row in rows]) * cumulative[:, -1]
+    num_before = (cumulative <= drawn[:, np.newaxis]).sum(axis=-1)
+    return np.asarray(np.minimum(num_before, np.count_nonzero(weights, axis=-1) - 1), np.int64)
+
+
+def _drawn(logits: Floats, row: RowSampling) -> int:
+    """Draw a token from all there are, in order of token id."""
+    weights = np.exp((logits - logits.max()) / np.float32(row.parameters.temperature))
+    block_sums = np.add.reduceat(weights, np.arange(0, len(weights), DRAW_BLOCK), dtype=np.float64)
+    block_ends = np.cumsum(block_sums)
+    drawn = min(row.draw() * block_ends[-1], np.nextafter(block_ends[-1], 0))
+    block = int(np.searchsorted(block_ends, drawn, side="right"))
+    own = weights[block * DRAW_BLOCK : (block + 1) * DRAW_BLOCK]
+    inside = drawn - (block_ends[block] - block_sums[block])
+    place = int(np.searchsorted(np.cumsum(own, dtype=np.float64), inside, side="right"))
+    return block * DRAW_BLOCK + min(place, int(np.flatnonzero(own)[-1]))
 
 
 def filtered(logits: Floats, parameters: Sequence[SamplingParameters]) -> tuple[Ints, Doubles]:
@@ -114,23 +143,23 @@ def filtered(logits: Floats, parameters: Sequence[SamplingParameters]) -> tuple[
     shifted = logits - logits.max(axis=-1, keepdims=True)
     weights = np.exp(shifted / temperature.astype(np.float32))
     totals = weights.sum(axis=-1, dtype=np.float64)
-    is_candidate = weights >= CANDIDATE_WEIGHT
-    for row, own in enumerate(parameters):
-        if not _holds_enough(weights[row], is_candidate[row], totals[row], own):
-            is_candidate[row] = True
+    is_candidate = np.stack([_candidates(*row) for row in zip(weights, totals, parameters, strict=True)])
     token_ids, kept = _sorted_candidates(shifted, temperature, is_candidate)
     return token_ids, _kept(kept, totals, parameters)
 
 
-def _holds_enough(
-    weights: Floats, is_candidate: npt.NDArray[np.bool_], total: float, parameters: SamplingParameters
-) -> bool:
-    """Whether the filters would keep nothing beyond the candidates."""
-    if parameters.top_k:
-        return int(np.count_nonzero(is_candidate)) >= parameters.top_k
-    if parameters.min_p >= CANDIDATE_WEIGHT:
-        return True
-    return parameters.top_p < 1 and float(weights[is_candidate].sum()) >= parameters.top_p * total
+def _candidates(weights: Floats, total: float, parameters: SamplingParameters) -> npt.NDArray[np.bool_]:
+    """Return which tokens of a row may be kept: a beginning of them, by weight."""
+    for least in CANDIDATE_WEIGHTS:
+        is_candidate: npt.NDArray[np.bool_] = weights >= least
+        if parameters.top_k:
+            is_enough = int(np.count_nonzero(is_candidate)) >= parameters.top_k
+        else:
+            holds_top_p = float(weights[is_candidate].sum(dtype=np.float64)) >= parameters.top_p * total
+            is_enough = parameters.min_p >= least > 0 or (parameters.top_p < 1 and holds_top_p)
+        if is_enough:
+            break
+    return is_candidate
 
 
 def _sorted_candidates(
