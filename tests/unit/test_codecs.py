@@ -252,7 +252,7 @@ def test_a_tensor_that_is_none_is_refused(head: Any, type_: str, values: list[in
         ("tensor", {"outputs": "12"}),
         ("tensor", {"outputs": [2**63]}),
         ("tensor", {"outputs": [1e30]}),
-        ("agent_reply", {"vector": [1.0]}),
+        ("agent_reply", {"rationale": "because"}),
         ("agent_reply", {"vector": [1e70], "rationale": ""}),
         ("summarizer", {"action_index": 1}),
         ("summarizer", {"action_index": 256, "proof": {"values": {}}}),
@@ -262,6 +262,19 @@ def test_a_reply_that_does_not_fit_is_the_workflows_error(codec: str, reply: Any
     data = {"key": f"0x{bytes(20).hex()}", "messageId": "1", "text": "t", "history": []}
     with pytest.raises(EncodingError):
         codec_of(codec).encode(reply, data, b"")
+
+
+@pytest.mark.parametrize("layout", ["exact", "wrapped"])
+def test_an_agent_without_a_rationale_gives_an_empty_one(layout: str) -> None:
+    codec = codec_of("agent_reply", layout=layout)
+    data = {"key": f"0x{bytes(20).hex()}", "messageId": "1", "text": "t", "history": []}
+    reply = codec.encode({"action": "buy", "vector": [1.0]}, data, None)
+
+    vectors = encode(["int256[]"], [[10**18]])
+    if layout == "exact":
+        assert decode(["string", "bytes"], reply.raw_output) == ("", vectors)
+    else:
+        assert (reply.raw_output, reply.processed_output) == (b"", vectors)
 
 
 @pytest.mark.parametrize(

@@ -185,6 +185,8 @@ class TensorCodec:
 class AgentReplyCodec:
     """An agent's reply to a message: its rationale, and its vector in 1e18 for the consumer to average.
 
+    An agent that gives no rationale gives an empty one.
+
     The input that is reported is ``(bytes32 hashed, uint48 messageId, address key)``, where ``hashed`` is the
     Keccak hash of the vectors.
     """
@@ -207,12 +209,12 @@ class AgentReplyCodec:
             raise EncodingError("the field vector of the workflow's reply is no list of numbers")
         vectors = abi.encode(["int256[]"], [[decimals_from_real(real, DECIMALS) for real in reals]])
         reported = (keccak(vectors), _message_id(request.messageId), _address(request.key))
-        rationale = str(_field(reply, "rationale"))
+        rationale = str(reply.get("rationale", "")) if isinstance(reply, dict) else ""
         raw_output, processed_output = abi.laid_out(self._layout, self.WRITES, [rationale, vectors])
         return ChainReply(
             raw_input=abi.encode_data(self.REPORTS, reported),
             raw_output=raw_output,
-            processed_output=(processed_output),
+            processed_output=processed_output,
             proof=proof_of(reply),
         )
 
