@@ -3,6 +3,8 @@
 import json
 import random
 import re
+import time
+import tracemalloc
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -12,7 +14,7 @@ from eth_abi.abi import decode, encode
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from adapters.infernet import build_codec
+from adapters.infernet import abi, build_codec
 from adapters.infernet.abi import MAX_INPUT_BYTES
 from adapters.infernet.ritual_vector import (
     Arithmetic,
@@ -222,6 +224,59 @@ def mutated(data: bytes, source: random.Random) -> bytes:
 def test_a_refusal_says_what_is_wrong(codec: str, data: bytes, words: str) -> None:
     with pytest.raises(InvalidRequestError, match=words):
         codec_of(codec).decode(data)
+
+
+def word(number: int) -> bytes:
+    return number.to_bytes(32, "big")
+
+
+def pointing(sizes: list[int], innermost: bytes) -> bytes:
+    """Return an array of arrays whose items all point to the same one."""
+    for size in reversed(sizes):
+        innermost = word(size) + word(32 * size) * size + innermost
+    return word(32) + innermost
+
+
+LONG_TEXT = word(20_000) + b"a" * 20_000
+SAME_MESSAGE = word(64) + word(128) + word(4) + b"user".ljust(32, b"\0") + LONG_TEXT
+BOMBS = {
+    "(string[][] a)": pointing([600, 600], LONG_TEXT),
+    "(string[] a)": pointing([1_000], LONG_TEXT),
+    "(uint8[][][] a)": pointing([600, 600], word(600) + word(1) * 600),
+    "(bytes[][][][][] a)": pointing([300] * 5, word(0)),
+    "((string role, string content)[] a)": pointing([1_000], SAME_MESSAGE),
+}
+
+
+@pytest.mark.parametrize("types", BOMBS)
+def test_pointers_that_make_much_of_little_are_refused_at_once(types: str) -> None:
+    codec = codec_of("abi", input=types)
+    tracemalloc.start()
+    started_s = time.monotonic()
+    with pytest.raises(InvalidRequestError, match="data: points to the same bytes too often"):
+        codec.decode(BOMBS[types])
+    duration_s, (_, peak_bytes) = time.monotonic() - started_s, tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+
+    assert len(BOMBS[types]) <= MAX_INPUT_BYTES
+    assert duration_s < 1
+    assert peak_bytes < 32 * MAX_INPUT_BYTES
+
+
+@pytest.mark.parametrize(
+    ("types", "value"),
+    [
+        ("string[][]", [["a"] * 25] * 25),
+        ("uint8[][][]", [[[1] * 10] * 10] * 10),
+        ("(((((uint8)))),string)[]", [(((((1,),),),), "a")] * 200),
+        ("bytes", bytes(MAX_INPUT_BYTES - 64)),
+        ("(string,(uint8,uint8[2],string)[2])[]", [("", [(1, [2, 3], "")] * 2)] * 60),
+    ],
+)
+def test_input_that_is_long_or_deep_and_honest_is_read(types: str, value: Any) -> None:
+    data = encode([types], [value])
+
+    assert abi.decode([types], data) == decode([types], data)
 
 
 @pytest.mark.parametrize(
