@@ -6,6 +6,7 @@ import re
 import time
 import tracemalloc
 from fractions import Fraction
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +17,7 @@ from hypothesis import strategies as st
 
 from adapters.infernet import abi, build_codec
 from adapters.infernet.abi import MAX_INPUT_BYTES
-from adapters.infernet.ritual_vector import (
-    Arithmetic,
-    DataType,
-    RitualVector,
-    decode_vector,
-    encode_vector,
-)
+from adapters.infernet.ritual_vector import DataType, RitualVector, decode_vector, encode_vector
 from domain.chain import ChainFormat, ChainReply
 from domain.errors import ConfigurationError, EncodingError, InvalidRequestError
 from domain.fixed_point import decimals_from_real
@@ -91,31 +86,42 @@ def test_conversations_come_back(turns: list[tuple[str, str]], text: str) -> Non
 
 
 @settings(max_examples=NUM_ROUND_TRIPS)
-@given(data=st.data(), dtype=st.sampled_from(DataType), arithmetic=st.sampled_from(Arithmetic))
-def test_tensors_come_back(data: Any, dtype: DataType, arithmetic: Arithmetic) -> None:
-    values = tuple(data.draw(st.lists(values_of(dtype, arithmetic), max_size=6)))
-    vector = RitualVector(dtype, (len(values),), values)
+@given(data=st.data(), dtype=st.sampled_from(DataType), is_fixed_point=st.booleans())
+def test_tensors_come_back(data: Any, dtype: DataType, is_fixed_point: bool) -> None:
+    decimals = 4 if dtype.is_float and is_fixed_point else None
+    shape = tuple(data.draw(st.lists(st.integers(0, 3), max_size=3)))
+    size = prod(shape)
+    values = tuple(data.draw(st.lists(values_of(dtype, decimals), min_size=size, max_size=size)))
+    raw = encode(["bytes", "bytes"], [b"", encode_vector(RitualVector(dtype, shape, values, decimals))])
+    codec = codec_of("tensor")
 
-    read = decode_vector(encode_vector(vector, arithmetic, 4), "data")
+    read = codec.decode(raw)
 
-    assert (read.dtype, read.shape) == (dtype, (len(values),))
-    if dtype.is_float and arithmetic is Arithmetic.FIXED_POINT:
-        assert [decimals_from_real(value, 4) for value in read.values] == [
+    assert isinstance(read, dict)
+    assert (read["shape"], read["dtype"]) == (list(shape), dtype.name.lower())
+    assert read.get("decimals") == decimals
+    if decimals is None:
+        assert tuple(read["inputs"]) == values
+    else:
+        assert [decimals_from_real(value, 4) for value in read["inputs"]] == [
             decimals_from_real(value, 4) for value in values
         ]
-    else:
-        assert read.values == values
+    as_reply = {"outputs": read["inputs"], **{name: read[name] for name in read if name != "inputs"}}
+    written = codec.encode(as_reply, read, None)
+    assert written.raw_input == raw
+    assert encode(["bytes", "bytes"], [b"", written.raw_output]) == raw
 
 
-def values_of(dtype: DataType, arithmetic: Arithmetic) -> st.SearchStrategy[Any]:
+def values_of(dtype: DataType, decimals: int | None) -> st.SearchStrategy[Any]:
     if dtype is DataType.BOOL:
         return st.sampled_from([0, 1])
     bits = int(re.sub(r"\D", "", dtype.solidity_type) or 0)
     if not dtype.is_float:
         is_signed = dtype.solidity_type.startswith("int")
         return st.integers(-(2 ** (bits - 1)) if is_signed else 0, 2 ** (bits - is_signed) - 1)
-    if arithmetic is Arithmetic.FIXED_POINT:
-        most = min(2.0 ** (bits - 1) / 10**4 * 0.99, 1e15)
+    if decimals is not None:
+        # no more digits than a double holds
+        most = min(2.0 ** (bits - 1) / 10**decimals * 0.99, 1e11)
         return st.floats(-most, most)
     return st.floats(width=min(bits, 64), allow_nan=False, allow_infinity=False)  # type: ignore[arg-type]
 
@@ -307,6 +313,25 @@ def test_a_tensor_that_is_none_is_refused(head: Any, type_: str, values: list[in
         ("tensor", {"outputs": "12"}),
         ("tensor", {"outputs": [2**63]}),
         ("tensor", {"outputs": [1e30]}),
+        ("tensor", {"outputs": [[1, 2], [3]]}),
+        ("tensor", {"outputs": [[1], 2]}),
+        ("tensor", {"outputs": [True]}),
+        ("tensor", {"outputs": [float("inf")], "dtype": "float64"}),
+        ("tensor", {"outputs": [10**400], "dtype": "float64"}),
+        ("tensor", {"outputs": [1e6], "dtype": "float16"}),
+        ("tensor", {"outputs": [0.5], "dtype": "int8"}),
+        ("tensor", {"outputs": [128], "dtype": "int8"}),
+        ("tensor", {"outputs": [2], "dtype": "bool"}),
+        ("tensor", {"outputs": [1], "dtype": "complex64"}),
+        ("tensor", {"outputs": [1], "dtype": ["int8"]}),
+        ("tensor", {"outputs": [1], "dtype": "int8", "decimals": 2}),
+        ("tensor", {"outputs": [1], "decimals": 10**9}),
+        ("tensor", {"outputs": [1], "decimals": -1}),
+        ("tensor", {"outputs": [1, 2], "shape": [3]}),
+        ("tensor", {"outputs": [1, 2], "shape": [-1, -2]}),
+        ("tensor", {"outputs": [1, 2], "shape": 2}),
+        ("tensor", {"outputs": [1], "shape": [1] * 10**5}),
+        ("tensor", {"outputs": [0] * 65_536}),
         ("agent_reply", {"rationale": "because"}),
         ("agent_reply", {"vector": [1e70], "rationale": ""}),
         ("summarizer", {"action_index": 1}),
@@ -317,6 +342,25 @@ def test_a_reply_that_does_not_fit_is_the_workflows_error(codec: str, reply: Any
     data = {"key": f"0x{bytes(20).hex()}", "messageId": "1", "text": "t", "history": []}
     with pytest.raises(EncodingError):
         codec_of(codec).encode(reply, data, b"")
+
+
+@pytest.mark.parametrize(
+    ("data", "problem"),
+    [
+        ({}, "data.inputs: should be a list of numbers"),
+        ("text", "data.inputs: should be a list of numbers"),
+        ([[1, 2], [3]], "data.inputs: should be a list of numbers"),
+        ({"inputs": [1e30]}, "data.inputs: "),
+        ({"inputs": [1], "dtype": "float8"}, "data.dtype: should be one of float16, "),
+        ({"inputs": [1], "decimals": 78}, "data.decimals: should be a whole number up to 77"),
+        ({"inputs": [1], "dtype": "int8", "decimals": 0}, "data.decimals: "),
+        ({"inputs": [1, 2], "shape": [3]}, "data.shape: "),
+        ({"inputs": [65_536], "dtype": "uint16"}, "data.inputs: "),
+    ],
+)
+def test_a_tensor_that_a_delegated_request_cannot_have_is_named(data: Any, problem: str) -> None:
+    with pytest.raises(InvalidRequestError, match=f"^{problem}"):
+        codec_of("tensor").encode({"outputs": [1]}, data, None)
 
 
 @pytest.mark.parametrize("layout", ["exact", "wrapped"])
@@ -369,9 +413,16 @@ def test_what_a_delegated_request_lacks_for_the_chain_is_named(change: dict[str,
         {"codec": "abi", "output": "(uint8 action)", "layout": "wrapped"},
         {"codec": "abi", "output": "(string, string, string)", "layout": "wrapped"},
         {"codec": "text", "input": "(string)"},
+        {"codec": "text", "dtype": "int8"},
+        {"codec": "abi", "decimals": 2},
+        {"codec": "tensor", "input": "(string)"},
+        {"codec": "tensor", "dtype": "float8"},
+        {"codec": "tensor", "decimals": 78},
+        {"codec": "tensor", "decimals": -1},
+        {"codec": "tensor", "dtype": "int8", "decimals": 2},
     ],
 )
-def test_a_declaration_that_cannot_work_is_refused_at_the_start(declared: dict[str, str]) -> None:
+def test_a_declaration_that_cannot_work_is_refused_at_the_start(declared: dict[str, Any]) -> None:
     with pytest.raises(ConfigurationError):
         build_codec(ChainFormat.model_validate(declared))
 

@@ -21,13 +21,8 @@ from eth_hash.auto import keccak
 
 from adapters.infernet import abi
 from adapters.infernet.abi_types import AbiType, parse_types, values_from_json, values_to_json
-from adapters.infernet.ritual_vector import (
-    Arithmetic,
-    DataType,
-    RitualVector,
-    decode_vector,
-    encode_vector,
-)
+from adapters.infernet.reply_fields import field_of, proof_of
+from adapters.infernet.tensor_codec import TensorCodec
 from domain.chain import ChainFormat, ChainLayout, ChainReply
 from domain.conversation import conversation_of
 from domain.errors import ConfigurationError, EncodingError, FieldProblem, InvalidRequestError
@@ -50,10 +45,14 @@ def build_codec(declared: ChainFormat) -> ChainCodec:
     Raises:
         ConfigurationError: there is none of this name, or its options do not fit.
     """
+    if declared.codec != "tensor" and (declared.dtype is not None or declared.decimals is not None):
+        raise ConfigurationError("dtype and decimals are options of the codec tensor")
     if declared.codec == "abi":
         return AbiCodec(declared.input or "()", declared.output or "(string)", declared.layout)
     if declared.input is not None or declared.output is not None:
         raise ConfigurationError("input and output are options of the codec abi")
+    if declared.codec == "tensor":
+        return TensorCodec(declared.dtype, declared.decimals)
     built_in = BUILT_IN.get(declared.codec)
     return built_in(declared.layout) if built_in is not None else _own_codec(declared.codec, declared.layout)
 
@@ -61,7 +60,7 @@ def build_codec(declared: ChainFormat) -> ChainCodec:
 def _own_codec(path: str, layout: ChainLayout) -> ChainCodec:
     module_name, _, class_name = path.rpartition(".")
     if not module_name:
-        raise ConfigurationError(f"there is no codec {path!r}; there are abi, {', '.join(BUILT_IN)}")
+        raise ConfigurationError(f"there is no codec {path!r}; there are abi, tensor, {', '.join(BUILT_IN)}")
     try:
         codec = getattr(importlib.import_module(module_name), class_name)(layout)
     except Exception as error:
@@ -153,35 +152,6 @@ class MessagesCodec:
         return ChainReply(raw_input=raw_input, raw_output=raw_output, processed_output=processed_output)
 
 
-class TensorCodec:
-    """A tensor each way; the model is the service's own, whatever ``modelId`` says."""
-
-    TYPES = ("bytes", "bytes")
-
-    def __init__(self, _: ChainLayout) -> None:
-        """Both layouts are the same: the wrapping cannot read as a tensor."""
-
-    def decode(self, data: bytes) -> RequestData:
-        _, vector = abi.decode(self.TYPES, data)
-        return {"inputs": list(decode_vector(vector, "data.vector").values)}
-
-    def encode(self, reply: str | dict[str, Any], data: RequestData, raw_input: bytes | None) -> ChainReply:
-        outputs = _field(reply, "outputs")
-        if raw_input is None:
-            inputs = _numbers(data.get("inputs") if isinstance(data, dict) else data)
-            if inputs is None:
-                raise InvalidRequestError(FieldProblem("data.inputs", "should be a list of numbers"))
-            try:
-                raw_input = abi.encode_data(self.TYPES, (b"", _tensor(inputs)))
-            except EncodingError as error:
-                problem = "holds a number that no tensor on chain does"
-                raise InvalidRequestError(FieldProblem("data.inputs", problem)) from error
-        numbers = _numbers(outputs)
-        if numbers is None:
-            raise EncodingError("the field outputs of the workflow's reply is no list of numbers")
-        return ChainReply(raw_input=raw_input, raw_output=_tensor(numbers), proof=proof_of(reply))
-
-
 class AgentReplyCodec:
     """An agent's reply to a message: its rationale, and its vector in 1e18 for the consumer to average.
 
@@ -204,7 +174,7 @@ class AgentReplyCodec:
 
     def encode(self, reply: str | dict[str, Any], data: RequestData, raw_input: bytes | None) -> ChainReply:  # noqa: ARG002 - reported otherwise
         request = validated(LLMRequest, data, under="data")
-        reals = _numbers(_field(reply, "vector"))
+        reals = _numbers(field_of(reply, "vector"))
         if reals is None:
             raise EncodingError("the field vector of the workflow's reply is no list of numbers")
         vectors = abi.encode(["int256[]"], [[decimals_from_real(real, DECIMALS) for real in reals]])
@@ -242,8 +212,8 @@ class SummarizerCodec:
         if raw_input is None:
             vector = data.get("vector") if isinstance(data, dict) else data
             raw_input = abi.encode_data(self.READS, (vector,))
-        index = _field(reply, "action_index")
-        values = _field(_field(reply, "proof"), "values")
+        index = field_of(reply, "action_index")
+        values = field_of(field_of(reply, "proof"), "values")
         hashes = values.get("input_hash", ["0x0"])
         poseidon_hash = int(hashes[0], 16)
         if self._layout is ChainLayout.EXACT:
@@ -265,29 +235,13 @@ def _text_codec(layout: ChainLayout) -> ChainCodec:
 BUILT_IN: dict[str, Callable[[ChainLayout], ChainCodec]] = {
     "text": _text_codec,
     "messages": MessagesCodec,
-    "tensor": TensorCodec,
     "agent_reply": AgentReplyCodec,
     "summarizer": SummarizerCodec,
 }
 
 
-def proof_of(reply: Any) -> bytes:
-    """Return the ``verifyProof`` calldata in a reply; nothing where there is none."""
-    match reply:
-        case {"proof": {"calldata": {"verifyProof": str(calldata)}}}:
-            return bytes.fromhex(calldata.removeprefix("0x"))
-        case _:
-            return b""
-
-
 def _canonical(types: tuple[AbiType, ...]) -> list[str]:
     return [part.canonical for part in types]
-
-
-def _field(reply: Any, name: str) -> Any:
-    if not isinstance(reply, dict) or name not in reply:
-        raise EncodingError(f"the workflow's reply lacks the field {name}, which its codec writes")
-    return reply[name]
 
 
 def _numbers(values: Any) -> list[int | float] | None:
@@ -295,15 +249,6 @@ def _numbers(values: Any) -> list[int | float] | None:
         isinstance(v, int | float) and not isinstance(v, bool) for v in values
     )
     return values if is_list else None
-
-
-def _tensor(values: list[int | float]) -> bytes:
-    """Write integers as ``int64``, and reals in fixed point of 18 decimals as ``int128``."""
-    if all(isinstance(value, int) for value in values):
-        vector = RitualVector(DataType.INT64, (len(values),), tuple(values))
-        return encode_vector(vector, Arithmetic.IEEE, 0)
-    vector = RitualVector(DataType.FLOAT128, (len(values),), tuple(values))
-    return encode_vector(vector, Arithmetic.FIXED_POINT, DECIMALS)
 
 
 def _message_id(text: str) -> int:
