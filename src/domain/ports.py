@@ -211,8 +211,10 @@ class Journal(Protocol):
         """
         ...
 
-    async def renew(self, claimant: str, *, now_s: float, lease_s: float) -> list[str]:
-        """Extend the leases of a claimant's jobs; returns the ids of those that it still may run."""
+    async def renew(
+        self, claimant: str, job_ids: Sequence[str], *, now_s: float, lease_s: float
+    ) -> list[str]:
+        """Extend the leases of jobs that a claimant runs; returns the ids of those that it still may."""
         ...
 
     async def finish(

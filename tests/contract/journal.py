@@ -91,13 +91,15 @@ class JournalContract:
         assert job.num_attempts == 2
 
     async def test_a_lease_is_renewed_for_what_is_still_ones_own(self, journal: Journal) -> None:
-        for job_id in "abc":
+        for job_id in "abcd":
             await self.add(journal, job_id, "c")
+        await self.add(journal, "other", "e")
         await journal.cancel("b", "o", now_s=101)
 
-        assert sorted(await journal.renew("c", now_s=108, lease_s=10)) == ["a", "c"]
-        assert await self.claim(journal, "d", now_s=115) == []
-        assert await self.claim(journal, "d", now_s=119) == ["a", "c"]
+        asked = ["a", "b", "c", "other", "nothing"]
+        assert sorted(await journal.renew("c", asked, now_s=108, lease_s=10)) == ["a", "c"]
+        assert await self.claim(journal, "f", now_s=115) == ["d", "other"], "what is not run is let go"
+        assert await self.claim(journal, "f", now_s=119) == ["a", "c"]
 
     async def test_a_key_stands_for_one_job_of_its_owner(self, journal: Journal) -> None:
         first = await self.add(journal, "a", key="k")

@@ -17,12 +17,13 @@ from domain.errors import (
     DeadlineExceededError,
     InProgressError,
     InvalidRequestError,
+    JournalError,
     NotFoundError,
     UnavailableError,
 )
 from domain.generation import SamplingParameters
 from domain.job_service import JobOptions, JobService
-from domain.jobs import Job, JobRequest, JobState
+from domain.jobs import Job, JobOutcome, JobRequest, JobState, StoredReply
 from domain.requests import InfernetInput, LLMRequest
 from domain.runner import RunnerLimits, WorkflowRunner
 from domain.served_workflow import ServedWorkflow
@@ -57,6 +58,33 @@ class Steered(LLMInferenceWorkflow):
 
     async def postprocess(self, generation: str, request: LLMRequest) -> str:
         return generation
+
+
+class SlowJournal(MemoryJournal):
+    """Tells that a row is written only when the test lets it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.gate = asyncio.Event()
+        self.num_added = 0
+
+    async def add(self, job: JobRequest, *, now_s: float, claimant: str | None, lease_s: float) -> Job:
+        added = await super().add(job, now_s=now_s, claimant=claimant, lease_s=lease_s)
+        self.num_added += 1
+        await self.gate.wait()
+        return added
+
+
+class FullDiskJournal(MemoryJournal):
+    """Cannot store the next outcomes."""
+
+    num_failures = 1
+
+    async def finish(self, *arguments: Any, **options: Any) -> bool:
+        if self.num_failures:
+            self.num_failures -= 1
+            raise JournalError("the disk is full")
+        return await super().finish(*arguments, **options)
 
 
 class Ended:
@@ -181,6 +209,51 @@ async def test_work_without_a_key_ends_when_its_caller_leaves() -> None:
     assert job.state is JobState.CANCELLED
 
 
+@pytest.mark.parametrize("key", [None, "k"])
+async def test_a_caller_who_leaves_while_the_row_is_written_leaves_none_that_nobody_runs(
+    key: str | None,
+) -> None:
+    journal, workflow = SlowJournal(), Steered()
+    workflow.gate.clear()
+    async with serving(workflow, journal, JobOptions(poll_s=0.01, lease_s=0.2)) as (service, served):
+        runs_on = asyncio.create_task(service.submit(served, asking("one that runs on"), "o", None))
+        asked = asyncio.create_task(service.answer(served, asking(), "o", key))
+        await until(lambda: journal.num_added == 2)
+        asked.cancel()
+        journal.gate.set()
+        await asyncio.gather(runs_on, asked, return_exceptions=True)
+        await until(lambda: workflow.num_asked == (1 if key is None else 2))
+        job = (await service.page("o", limit=9, before=None))[0]
+        attempts = job.num_attempts
+        workflow.gate.set()
+        job = await finished(service, job)
+
+    assert attempts == 1
+    assert job.state is (JobState.CANCELLED if key is None else JobState.SUCCEEDED)
+
+
+async def test_a_job_whose_outcome_could_not_be_stored_is_done_again() -> None:
+    journal, workflow, ended = FullDiskJournal(), Steered(), Ended()
+    options = JobOptions(poll_s=0.01, lease_s=0.2)
+    async with serving(workflow, journal, options, ended) as (service, served):
+        job = await service.submit(served, asking(), "o", None)
+        await until(lambda: journal.num_failures == 0)
+        workflow.gate.clear()
+        await service.submit(served, asking("one that runs on"), "o", None)
+        await until(lambda: workflow.num_asked == 3)
+        workflow.gate.set()
+        job = await finished(service, job)
+
+    assert (job.state, job.num_attempts) == (JobState.SUCCEEDED, 2)
+    assert ended.states[0] is JobState.QUEUED
+
+
+async def test_a_waiting_caller_hears_that_the_outcome_could_not_be_stored() -> None:
+    async with serving(Steered(), FullDiskJournal()) as (service, served):
+        with pytest.raises(JournalError):
+            await service.answer(served, asking(), "o", "k")
+
+
 async def test_a_job_is_tried_again_when_the_backend_fails() -> None:
     workflow, ended = Steered(), Ended()
     workflow.errors = [BackendError("gone"), BackendError("gone")]
@@ -274,6 +347,30 @@ async def test_a_job_that_another_took_over_is_let_go() -> None:
 
     assert taken is not None
     assert taken.state is JobState.RUNNING
+
+
+@pytest.mark.parametrize("key", [None, "k"])
+@pytest.mark.parametrize("poll_s", [0.01, 60.0], ids=["noticed", "not noticed"])
+async def test_a_caller_whose_job_another_took_over_gets_what_that_one_stored(
+    key: str | None, poll_s: float
+) -> None:
+    journal, workflow = MemoryJournal(), Steered()
+    workflow.gate.clear()
+    async with serving(workflow, journal, JobOptions(poll_s=poll_s)) as (service, served):
+        asked = asyncio.create_task(service.answer(served, asking(), "o", key))
+        await until(lambda: workflow.num_asked == 1)
+        (job,) = await journal.claim(
+            "another", [served.identity], now_s=time.time() + 60, lease_s=99, limit=1
+        )
+        await asyncio.sleep(0.05)
+        workflow.gate.set()
+        await asyncio.sleep(0.05)
+        assert not asked.done()
+        outcome = JobOutcome(JobState.SUCCEEDED, reply=StoredReply("the other's", 1, 1, None))
+        await journal.finish(job.job_id, "another", outcome, now_s=time.time(), releases_key=False)
+        answer = await asked
+
+    assert answer == (outcome, False)
 
 
 async def test_no_more_jobs_run_at_once_than_allowed() -> None:

@@ -150,13 +150,15 @@ class SqliteJournal:
 
         return await self._run(work)
 
-    async def renew(self, claimant: str, *, now_s: float, lease_s: float) -> list[str]:
+    async def renew(
+        self, claimant: str, job_ids: Sequence[str], *, now_s: float, lease_s: float
+    ) -> list[str]:
         def work(connection: sqlite3.Connection) -> list[str]:
             with _transaction(connection):
                 rows = connection.execute(
-                    "UPDATE jobs SET lease_until_s = ? "
-                    "WHERE claimant = ? AND state = 'running' RETURNING job_id",
-                    (now_s + lease_s, claimant),
+                    "UPDATE jobs SET lease_until_s = ? WHERE claimant = ? AND state = 'running' "
+                    "AND job_id IN (SELECT value FROM json_each(?)) RETURNING job_id",
+                    (now_s + lease_s, claimant, json.dumps(list(job_ids))),
                 ).fetchall()
             return [str(row["job_id"]) for row in rows]
 
