@@ -144,20 +144,24 @@ class JobService:
         """
         asked = self._asked(workflow, request, owner, given_key)
         deadline_s = time.monotonic() + self._options.request_timeout_s
-        recording = self._unwatch(self._recorded(asked))
-        try:
-            job, task = await asyncio.shield(recording)
-            if task is None:
-                _check_same(job, asked)
-                if given_key is not None and not job.state.is_final:
-                    raise InProgressError("a request with this Idempotency-Key is being served")
-                return await self._stored(job, deadline_s), True
-            await asyncio.wait({task})
-            return await self._outcome(job, task, deadline_s), False
-        except asyncio.CancelledError:
-            if asked.key is None:
-                await asyncio.shield(self._unwatch(self._leave(recording)))
-            raise
+        while True:
+            recording = self._unwatch(self._recorded(asked))
+            try:
+                job, task = await asyncio.shield(recording)
+                if task is None:
+                    _check_same(job, asked)
+                    if given_key is not None and not job.state.is_final:
+                        raise InProgressError("a request with this Idempotency-Key is being served")
+                else:
+                    await asyncio.wait({task})
+                outcome = self._own_outcome(task) or await self._stored_outcome(job, deadline_s)
+            except asyncio.CancelledError:
+                if asked.key is None:
+                    await asyncio.shield(self._unwatch(self._leave(recording)))
+                raise
+            if outcome is not None:
+                return outcome, task is None
+            # the one that was waited for failed in passing and left nothing: this one takes its place
 
     async def submit(
         self, workflow: ServedWorkflow, request: InfernetInput, owner: str, given_key: str | None
@@ -230,22 +234,26 @@ class JobService:
             key=key,
         )
 
-    async def _outcome(
-        self, job: Job, task: asyncio.Task[JobOutcome | None], deadline_s: float
-    ) -> JobOutcome:
-        """Return how a job of ours ended, or what the journal says where it is no longer ours."""
-        if task.cancelled() and self._loop is None:
-            raise UnavailableError("the service is stopping")
-        outcome = None if task.cancelled() else task.result()
-        return await self._stored(job, deadline_s) if outcome is None else outcome
+    def _own_outcome(self, task: asyncio.Task[JobOutcome | None] | None) -> JobOutcome | None:
+        """Return how a job that was run here ended; None where it is another's, from the first or by now."""
+        if task is None:
+            return None
+        if task.cancelled():
+            if self._loop is None:
+                raise UnavailableError("the service is stopping")
+            return None
+        return task.result()
 
-    async def _stored(self, job: Job, deadline_s: float) -> JobOutcome:
-        """Wait for a job that somebody else runs, until a time of the monotonic clock."""
-        job = await self.get(job.job_id, job.owner, wait_s=deadline_s - time.monotonic())
-        if job.outcome is None:
-            raise DeadlineExceededError("the request is still being served, elsewhere")
+    async def _stored_outcome(self, job: Job, deadline_s: float) -> JobOutcome | None:
+        """Wait for another's job, until a time of the monotonic clock; None where it left nothing."""
+        try:
+            job = await self.get(job.job_id, job.owner, wait_s=deadline_s - time.monotonic())
+        except NotFoundError:
+            return None
         if job.state is JobState.CANCELLED:
             raise NotFoundError("the job was cancelled")
+        if job.outcome is None:
+            raise DeadlineExceededError("the request is still being served, elsewhere")
         return job.outcome
 
     async def _recorded(self, asked: JobRequest) -> tuple[Job, asyncio.Task[JobOutcome | None] | None]:

@@ -311,6 +311,32 @@ async def test_an_error_of_a_waiting_caller_that_may_pass_leaves_nothing_behind(
     assert not is_replayed
 
 
+async def test_callers_who_wait_for_a_proof_take_over_when_the_first_fails_in_passing() -> None:
+    workflow = Steered(makes_proofs=True)
+    workflow.gate.clear()
+    workflow.errors = [BackendError("gone")]
+    async with serving(workflow) as (service, served):
+        many = [asyncio.create_task(service.answer(served, asking(), "o", None)) for _ in range(4)]
+        await until(lambda: workflow.num_asked == 1)
+        await asyncio.sleep(0.02)
+        workflow.gate.set()
+        answers = await asyncio.gather(*many, return_exceptions=True)
+
+    assert isinstance(answers[0], BackendError)
+    outcomes = [answer[0] for answer in answers[1:] if isinstance(answer, tuple)]
+    assert [outcome.reply and outcome.reply.output for outcome in outcomes] == ["hello 2"] * 3
+
+
+async def test_each_caller_who_waits_for_a_proof_that_cannot_be_made_hears_why() -> None:
+    workflow = Steered(makes_proofs=True)
+    workflow.errors = [BackendError("gone")] * 3
+    async with serving(workflow) as (service, served):
+        many = [service.answer(served, asking(), "o", None) for _ in range(3)]
+        answers = await asyncio.gather(*many, return_exceptions=True)
+
+    assert [type(answer) for answer in answers] == [BackendError] * 3
+
+
 async def test_jobs_under_way_go_back_into_the_queue_at_shutdown() -> None:
     journal, workflow = MemoryJournal(), Steered()
     workflow.gate.clear()
