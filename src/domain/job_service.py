@@ -61,7 +61,7 @@ class JobOptions:
     lease_s: float = 10.0
     poll_s: float = 0.5
     retention_s: float = 86_400.0
-    """How long finished jobs are kept."""
+    """How long finished jobs are kept, and accepted ones of a workflow that is not served any more."""
     request_timeout_s: float = 170.0
     """How long a request waits for another's job with the same key."""
 
@@ -373,9 +373,9 @@ class JobService:
             )
             for job_id in running.keys() - set(mine):
                 running[job_id].cancel()  # cancelled by its owner, or another process took it up
+        identities = [workflow.identity for workflow in self._workflows.values()]
         limit = self._options.max_running - len(self._background)
         if limit > 0:
-            identities = [workflow.identity for workflow in self._workflows.values()]
             claimed = await self._journal.claim(
                 self._claimant, identities, now_s=now_s, lease_s=self._options.lease_s, limit=limit
             )
@@ -384,7 +384,7 @@ class JobService:
         if now_s - self._purged_s > PURGE_EVERY_S:
             self._purged_s = now_s
             before_s = now_s - self._options.retention_s
-            await self._journal.abandon(ABANDONED, created_before_s=before_s, now_s=now_s)
+            await self._journal.abandon(ABANDONED, identities, created_before_s=before_s, now_s=now_s)
             await self._journal.erase(owner=None, job_id=None, before_s=before_s)
 
 

@@ -234,8 +234,13 @@ class Journal(Protocol):
         """Remove a claimed job as if it had never been recorded."""
         ...
 
-    async def abandon(self, outcome: JobOutcome, *, created_before_s: float, now_s: float) -> int:
-        """End jobs that nobody runs and that are this old with an outcome; returns how many."""
+    async def abandon(
+        self, outcome: JobOutcome, identities: Sequence[str], *, created_before_s: float, now_s: float
+    ) -> int:
+        """End with an outcome what is this old, run by nobody, and of none of the ``identities``.
+
+        Returns how many.
+        """
         ...
 
     async def get(self, job_id: str, owner: str | None) -> Job | None:

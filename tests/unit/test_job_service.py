@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -136,10 +137,10 @@ async def until(holds: Callable[[], bool]) -> None:
             await asyncio.sleep(0.005)
 
 
-def left_behind(served: ServedWorkflow, request: InfernetInput) -> JobRequest:
+def left_behind(served: ServedWorkflow, request: InfernetInput, job_id: str = "left") -> JobRequest:
     digest = served.digest_of(request)
     payload = request.model_dump(mode="json")
-    return JobRequest("left", "o", "steered", served.identity, payload, digest, key=None)
+    return JobRequest(job_id, "o", "steered", served.identity, payload, digest, key=None)
 
 
 async def test_what_a_process_left_behind_is_done_by_the_next() -> None:
@@ -154,6 +155,21 @@ async def test_what_a_process_left_behind_is_done_by_the_next() -> None:
     assert job.outcome is not None
     assert job.outcome.reply is not None
     assert job.outcome.reply.output == "hello 1"
+
+
+async def test_what_was_accepted_is_done_however_long_the_service_was_down() -> None:
+    journal = MemoryJournal()
+    two_days_ago_s = time.time() - 2 * FAST.retention_s
+    options = JobOptions(poll_s=0.01, max_running=1)
+    async with serving(Steered()) as (_, served):
+        accepted = [left_behind(served, asking(str(number)), str(number)) for number in range(3)]
+        others = replace(accepted[0], job_id="others", identity="of a model that is gone")
+    for request in (*accepted, others):
+        await journal.add(request, now_s=two_days_ago_s, claimant=None, lease_s=10)
+    async with serving(Steered(), journal, options) as (service, _):
+        jobs = [await service.get(name, "o", wait_s=TIMEOUT_S) for name in ("0", "1", "2", "others")]
+
+    assert [job.state for job in jobs] == [JobState.SUCCEEDED] * 3 + [JobState.FAILED]
 
 
 async def test_a_proof_is_made_once_for_requests_that_are_the_same() -> None:

@@ -98,11 +98,14 @@ class MemoryJournal:
         if record is not None and self._is_claimed(record, claimant):
             del self._records[job_id]
 
-    async def abandon(self, outcome: JobOutcome, *, created_before_s: float, now_s: float) -> int:
+    async def abandon(
+        self, outcome: JobOutcome, identities: Sequence[str], *, created_before_s: float, now_s: float
+    ) -> int:
         left = [
             record
             for record in self._records.values()
             if record.job.created_s < created_before_s
+            and record.identity not in identities
             and (
                 record.job.state is JobState.QUEUED
                 or (record.job.state is JobState.RUNNING and record.lease_until_s < now_s)

@@ -187,14 +187,18 @@ class SqliteJournal:
             {"job_id": job_id, "claimant": claimant},
         )
 
-    async def abandon(self, outcome: JobOutcome, *, created_before_s: float, now_s: float) -> int:
+    async def abandon(
+        self, outcome: JobOutcome, identities: Sequence[str], *, created_before_s: float, now_s: float
+    ) -> int:
         values = {
+            "identities": json.dumps(list(identities)),
             "created_before_s": created_before_s,
             **self._end_values(outcome, now_s, releases_key=True),
         }
         is_free = "(state = 'queued' OR (state = 'running' AND lease_until_s < :now_s))"
         return await self._changes(
-            f"UPDATE jobs SET {ENDING} WHERE {is_free} AND created_s < :created_before_s",  # noqa: S608
+            f"UPDATE jobs SET {ENDING} WHERE {is_free} AND created_s < :created_before_s "  # noqa: S608
+            "AND identity NOT IN (SELECT value FROM json_each(:identities))",
             values,
         )
 
