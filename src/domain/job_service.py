@@ -32,7 +32,8 @@ ResultT = TypeVar("ResultT")
 
 DERIVED = "derived:"
 GIVEN = "given:"
-"""Where a key comes from; a caller's cannot be mistaken for one of ours."""
+"""Where a key comes from; a caller's cannot be mistaken for one of ours, and stands for a request to one
+workflow, model and circuit."""
 
 _Retryable = UnavailableError
 """Tried again; a deadline that passed would pass again."""
@@ -221,7 +222,7 @@ class JobService:
         digest = workflow.digest_of(request)
         key = None
         if given_key is not None:
-            key = GIVEN + given_key
+            key = f"{GIVEN}{workflow.identity}:{given_key}"
         elif workflow.proves(request):
             key = DERIVED + digest
         return JobRequest(

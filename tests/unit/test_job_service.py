@@ -104,12 +104,14 @@ async def serving(
     journal: MemoryJournal | None = None,
     options: JobOptions = FAST,
     observer: Ended | None = None,
+    *,
     now: Callable[[], float] = time.time,
+    declaration: str = "declared",
 ) -> AsyncIterator[tuple[JobService, ServedWorkflow]]:
     generator = ScriptedTextGenerator()
     await generator.open()
     runner = WorkflowRunner("steered", workflow, RunnerLimits())
-    served = ServedWorkflow(runner, build_codec(ChainFormat()), "declared")
+    served = ServedWorkflow(runner, build_codec(ChainFormat()), declaration)
     loop = asyncio.get_running_loop()
     await served.open(
         WorkflowPorts(generator, None, None, None, None, SamplingParameters(), loop),
@@ -268,6 +270,20 @@ async def test_a_waiting_caller_hears_that_the_outcome_could_not_be_stored() -> 
     async with serving(Steered(), FullDiskJournal()) as (service, served):
         with pytest.raises(JournalError):
             await service.answer(served, asking(), "o", "k")
+
+
+async def test_a_key_given_before_a_redeploy_stands_for_no_request_after_it() -> None:
+    journal = MemoryJournal()
+    async with serving(Steered(), journal) as (service, served):
+        await service.answer(served, asking(), "o", "k")
+    async with serving(Steered(), journal, declaration="the next version") as (service, served):
+        again = await service.answer(served, asking(), "o", "k")
+        with pytest.raises(InvalidRequestError, match="another request"):
+            await service.answer(served, asking("another"), "o", "k")
+    async with serving(Steered(), journal) as (service, served):
+        rolled_back = await service.answer(served, asking(), "o", "k")
+
+    assert [is_replayed for _, is_replayed in (again, rolled_back)] == [False, True]
 
 
 async def test_a_job_is_tried_again_when_the_backend_fails() -> None:
