@@ -47,6 +47,7 @@ ABANDONED = JobOutcome(
 
 WAIT_STEP_S = 0.1
 PURGE_EVERY_S = 60.0
+IDENTIFY_EVERY_S = 1.0
 MAX_BACKOFF_S = 60.0
 
 
@@ -109,20 +110,22 @@ class JobService:
         """Steps that go on when their caller leaves."""
         self._wake = asyncio.Event()
         self._loop: asyncio.Task[None] | None = None
+        self._identification: asyncio.Task[None] | None = None
         self._purged_s = 0.0
 
     async def open(self) -> None:
         """Open the journal and take up what was left behind. Raises as ``Journal.open``."""
         await self._journal.open()
+        self._identification = asyncio.create_task(self._identify())
         self._loop = asyncio.create_task(self._serve())
 
     async def close(self) -> None:
         """Stop; jobs under way go back into the queue, for the next start or another process."""
-        if self._loop is not None:
-            self._loop.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._loop
-            self._loop = None
+        if self._loop is not None and self._identification is not None:
+            loop, self._loop = self._loop, None
+            loop.cancel()
+            self._identification.cancel()
+            await asyncio.gather(loop, self._identification, return_exceptions=True)
         await asyncio.gather(*self._unwatched, return_exceptions=True)
         for job_id, task in list(self._running.items()):
             task.cancel()
@@ -143,7 +146,7 @@ class JobService:
             InProgressError: a request with the same key, given by the caller, is under way.
             ServiceError: what the workflow raised, where that is not kept.
         """
-        asked = self._asked(workflow, request, owner, given_key)
+        asked = await self._asked(workflow, request, owner, given_key)
         deadline_s = time.monotonic() + self._options.request_timeout_s
         while True:
             recording = self._unwatch(self._recorded(asked))
@@ -172,7 +175,7 @@ class JobService:
         Raises:
             InvalidRequestError: the request is wrong, or its key was used for another one.
         """
-        asked = self._asked(workflow, request, owner, given_key)
+        asked = await self._asked(workflow, request, owner, given_key)
         job = await self._journal.add(asked, now_s=self._now(), claimant=None, lease_s=self._options.lease_s)
         _check_same(job, asked)
         self._wake.set()
@@ -215,10 +218,11 @@ class JobService:
         await self._end(job_id)
         return job
 
-    def _asked(
+    async def _asked(
         self, workflow: ServedWorkflow, request: InfernetInput, owner: str, given_key: str | None
     ) -> JobRequest:
         workflow.check(request)
+        await workflow.identify()
         digest = workflow.digest_of(request)
         key = None
         if given_key is not None:
@@ -356,6 +360,16 @@ class JobService:
         stored = StoredReply.of(reply.output, reply.meter.usage, reply.meter.finish_reason)
         return JobOutcome(JobState.SUCCEEDED, reply=stored)
 
+    async def _identify(self) -> None:
+        """Find out which jobs each workflow may do; a backend that is not there yet leaves them waiting."""
+        for workflow in self._workflows.values():
+            while not workflow.identity:
+                try:
+                    await workflow.identify()
+                except ServiceError:
+                    await asyncio.sleep(IDENTIFY_EVERY_S)
+        self._wake.set()
+
     async def _serve(self) -> None:
         while True:
             self._wake.clear()
@@ -374,7 +388,7 @@ class JobService:
             )
             for job_id in running.keys() - set(mine):
                 running[job_id].cancel()  # cancelled by its owner, or another process took it up
-        identities = [workflow.identity for workflow in self._workflows.values()]
+        identities = [workflow.identity for workflow in self._workflows.values() if workflow.identity]
         limit = self._options.max_running - len(self._background)
         if limit > 0:
             claimed = await self._journal.claim(
@@ -385,7 +399,8 @@ class JobService:
         if now_s - self._purged_s > PURGE_EVERY_S:
             self._purged_s = now_s
             before_s = now_s - self._options.retention_s
-            await self._journal.abandon(ABANDONED, identities, created_before_s=before_s, now_s=now_s)
+            if len(identities) == len(self._workflows):
+                await self._journal.abandon(ABANDONED, identities, created_before_s=before_s, now_s=now_s)
             await self._journal.erase(owner=None, job_id=None, before_s=before_s)
 
 

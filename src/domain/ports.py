@@ -22,7 +22,7 @@ class TextGenerator(Protocol):
 
     @property
     def model(self) -> ModelDescription:
-        """The model served; complete after ``open``."""
+        """The model served; complete after ``open``, or after ``ping`` where only a server knows it."""
         ...
 
     @property

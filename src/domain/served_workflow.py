@@ -5,7 +5,7 @@ import json
 from typing import Any
 
 from domain.chain import ChainReply
-from domain.errors import FieldProblem, InvalidRequestError
+from domain.errors import FieldProblem, InvalidRequestError, UnavailableError
 from domain.ports import ChainCodec
 from domain.reply_stream import ReplyStream
 from domain.requests import InfernetInput, InfernetInputSource, RequestData
@@ -26,6 +26,7 @@ class ServedWorkflow:
         self.runner = runner
         self._codec = codec
         self._declaration = declaration
+        self._ports: WorkflowPorts | None = None
         self._identity = ""
 
     @property
@@ -35,16 +36,31 @@ class ServedWorkflow:
 
     @property
     def identity(self) -> str:
-        """A hash of workflow, model, head and circuit; known after ``open``."""
+        """A hash of workflow, model, head and circuit; empty before ``identify``."""
         return self._identity
 
     async def open(self, ports: WorkflowPorts) -> None:
         """Set the workflow up. Raises ``ConfigurationError`` as ``WorkflowRunner.open``."""
         await self.runner.open(ports)
-        head, prover = ports.decision_head, ports.prover
+        self._ports = ports
+
+    async def identify(self) -> None:
+        """Find out the identity, once.
+
+        Raises:
+            UnavailableError: it is not open, or only the backend knows its model, and is not there.
+        """
+        if self._identity:
+            return
+        if self._ports is None:
+            raise UnavailableError("the service is starting or stopping")
+        generator, head, prover = self._ports.generator, self._ports.decision_head, self._ports.prover
+        if generator.model.fingerprint is None:
+            await generator.ping()
         parts = [
             self._declaration,
-            ports.generator.model.model_id,
+            generator.model.model_id,
+            str(generator.model.fingerprint),
             "" if head is None else head.head_id,
             "" if prover is None else prover.circuit.circuit_id,
         ]

@@ -116,6 +116,7 @@ async def serving(
     await served.open(
         WorkflowPorts(generator, None, None, None, None, SamplingParameters(), loop),
     )
+    await served.identify()
     service = JobService(journal or MemoryJournal(), {"steered": served}, options, observer or Ended(), now)
     await service.open()
     try:
