@@ -72,11 +72,11 @@ class ServedWorkflow:
 
     def proves(self, request: InfernetInput) -> bool:
         """Tell whether a request makes a proof."""
-        return self.runner.workflow.proves(is_required=bool(request.requires_proof))
+        return self.runner.workflow.proves(is_required=request.is_proof_asked)
 
     def check(self, request: InfernetInput) -> None:
         """Raise what ``answer`` would raise of the request alone."""
-        self.runner.checked(self._data(request), requires_proof=bool(request.requires_proof))
+        self.runner.checked(self._data(request), requires_proof=request.is_proof_asked)
 
     async def answer(self, request: InfernetInput) -> WorkflowReply:
         """Answer a request; for the chain, the output is the five fields.
@@ -84,7 +84,7 @@ class ServedWorkflow:
         Raises: as ``WorkflowRunner.run``, ``ChainCodec.decode`` and ``ChainCodec.encode``.
         """
         data = self._data(request)
-        reply = await self.runner.run(data, requires_proof=bool(request.requires_proof))
+        reply = await self.runner.run(data, requires_proof=request.is_proof_asked)
         if not request.is_reply_for_chain:
             return reply
         raw_input = request.onchain_data() if request.source is InfernetInputSource.CHAIN else None
@@ -94,7 +94,7 @@ class ServedWorkflow:
 
     async def stream(self, request: InfernetInput) -> ReplyStream:
         """Start a stream. Raises: as ``WorkflowRunner.stream`` and ``ChainCodec.decode``."""
-        if request.requires_proof:
+        if request.is_proof_asked:
             raise InvalidRequestError(FieldProblem("requires_proof", "a stream carries no proof"))
         return await self.runner.stream(self._data(request))
 

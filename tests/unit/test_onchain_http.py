@@ -63,6 +63,28 @@ def test_onchain_input_for_another_container_is_answered_off_chain(client: TestC
     assert client.post("/service_output", json=payload).json() == "my secret words"
 
 
+def test_the_first_of_a_chain_is_asked_for_a_proof_that_the_last_one_makes(client: TestClient) -> None:
+    payload = {"source": 0, "destination": 1, "data": QUESTION.hex(), "requires_proof": True}
+
+    assert client.post("/service_output", json=payload).json() == "my secret words"
+    assert_is_error(
+        client.post("/service_output", json=payload | {"destination": 0}), 400, "attaches no proofs"
+    )
+
+
+@pytest.mark.parametrize("destination", [0, 1, 2])
+@pytest.mark.parametrize("code", ["400", "500", 503])
+def test_the_error_of_the_container_before_is_no_input(
+    client: TestClient, destination: int, code: str | int
+) -> None:
+    error = {"code": code, "name": "Bad Request", "description": "my secret words"}
+    payload = {"source": 1, "destination": destination, "data": error}
+
+    response = client.post("/service_output", json=payload)
+    assert_is_error(response, 400, "data: is an error of the container before this one")
+    assert "secret" not in response.text
+
+
 def test_another_containers_output_is_the_input(client: TestClient) -> None:
     assert client.post("/service_output", json={"source": 1, "data": "my secret words"}).json() == (
         "my secret words"
