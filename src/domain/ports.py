@@ -158,6 +158,10 @@ class ChainCodec(Protocol):
         """
         ...
 
+    def check_input(self, data: RequestData) -> None:
+        """Raise what ``encode`` would raise of the data of a request that came off chain."""
+        ...
+
     def encode(self, reply: str | dict[str, Any], data: RequestData, raw_input: bytes | None) -> ChainReply:
         """Return a workflow's reply as bytes for a contract.
 

@@ -76,7 +76,10 @@ class ServedWorkflow:
 
     def check(self, request: InfernetInput) -> None:
         """Raise what ``answer`` would raise of the request alone."""
-        self.runner.checked(self._data(request), requires_proof=request.is_proof_asked)
+        data = self._data(request)
+        self.runner.checked(data, requires_proof=request.is_proof_asked)
+        if request.is_reply_for_chain and request.source is InfernetInputSource.OFFCHAIN:
+            self._codec.check_input(data)
 
     async def answer(self, request: InfernetInput) -> WorkflowReply:
         """Answer a request; for the chain, the output is the five fields.

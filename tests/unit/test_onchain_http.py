@@ -57,6 +57,21 @@ def test_a_delegated_request_is_answered_for_the_chain(client: TestClient) -> No
     assert bytes.fromhex(reply["raw_input"]) == QUESTION
 
 
+@pytest.mark.parametrize("headers", [{}, {"Prefer": "respond-async"}])
+def test_what_a_delegated_request_lacks_for_the_chain_is_found_before_the_work(
+    headers: dict[str, str],
+) -> None:
+    generator = ScriptedTextGenerator(replies=["never"])
+    chain = {"class": "domain.workflows.chat.ChatWorkflow", "chain": {"codec": "agent_reply"}}
+    with client_of(generator, LLM_WORKFLOWS={"agent": chain}) as client:
+        payload = PAYLOAD | {"destination": 0}
+        response = client.post("/workflows/agent/service_output", json=payload, headers=headers)
+        assert_is_error(response, 400, "data.messageId")
+        assert client.get("/jobs").json() == {"jobs": []}
+
+    assert generator.history == []
+
+
 def test_onchain_input_for_another_container_is_answered_off_chain(client: TestClient) -> None:
     payload = {"source": 0, "destination": 1, "data": QUESTION.hex()}
 
