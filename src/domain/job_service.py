@@ -9,7 +9,7 @@ import time
 import uuid
 from collections.abc import Callable, Coroutine, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol, TypeVar
 
 from domain.errors import (
@@ -327,7 +327,8 @@ class JobService:
                 due_s = self._now() + min(2.0 ** (job.num_attempts - 1), MAX_BACKOFF_S)
                 await self._journal.postpone(job.job_id, self._claimant, due_s=due_s)
             else:
-                is_mine = await self._finish(job, outcome)
+                is_askable = job.key is not None or not is_waited_for
+                is_mine = await self._finish(job, outcome if is_askable else _without_text(outcome))
                 state = outcome.state if is_mine else JobState.RUNNING
         except JournalError as failed:
             error = error or failed
@@ -402,6 +403,11 @@ class JobService:
             if len(identities) == len(self._workflows):
                 await self._journal.abandon(ABANDONED, identities, created_before_s=before_s, now_s=now_s)
             await self._journal.erase(owner=None, job_id=None, before_s=before_s)
+
+
+def _without_text(outcome: JobOutcome) -> JobOutcome:
+    reply = outcome.reply
+    return outcome if reply is None else replace(outcome, reply=replace(reply, output=None))
 
 
 def _check_same(job: Job, asked: JobRequest) -> None:

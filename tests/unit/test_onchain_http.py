@@ -265,6 +265,17 @@ def test_a_request_with_a_key_is_done_once() -> None:
     assert_is_error(other_request, 400, "Idempotency-Key: was used for another request")
 
 
+@pytest.mark.parametrize("payload", [{"source": 0, "data": QUESTION.hex()}, PAYLOAD | {"destination": 0}])
+def test_what_was_answered_at_once_and_has_no_key_is_listed_without_its_text(
+    client: TestClient, payload: dict[str, Any]
+) -> None:
+    assert client.post("/service_output", json=payload).status_code == 200
+
+    (job,) = client.get("/jobs").json()["jobs"]
+    assert (job["status"], job["usage"]["completion_tokens"]) == ("succeeded", 3)
+    assert "result" not in job
+
+
 def test_a_key_of_a_job_names_that_job(client: TestClient) -> None:
     headers = {"Idempotency-Key": "k", "Prefer": "respond-async"}
     accepted = [client.post("/service_output", json=PAYLOAD, headers=headers) for _ in range(3)]
