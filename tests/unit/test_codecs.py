@@ -353,10 +353,35 @@ def test_an_agent_without_a_rationale_gives_an_empty_one(layout: str) -> None:
 )
 def test_what_a_delegated_request_lacks_for_the_chain_is_named(change: dict[str, Any], field: str) -> None:
     data = {"key": f"0x{bytes(20).hex()}", "messageId": "1", "text": "t", "history": []} | change
-    with pytest.raises(InvalidRequestError) as caught:
-        codec_of("agent_reply").encode({"vector": [], "rationale": ""}, data, None)
+    codec = codec_of("agent_reply")
+    for refused in (
+        lambda: codec.check_input(data),
+        lambda: codec.encode({"vector": [], "rationale": ""}, data, None),
+    ):
+        with pytest.raises(InvalidRequestError) as caught:
+            refused()
+        assert caught.value.problems[0].field == field
 
-    assert caught.value.problems[0].field == field
+
+@pytest.mark.parametrize(
+    ("declared", "good", "bad"),
+    [
+        ({"codec": "text"}, {"text": "hello"}, {"text": 5}),
+        ({"codec": "abi", "input": "(uint8 a, string b)"}, {"a": 1, "b": ""}, {"a": 256, "b": ""}),
+        ({"codec": "messages"}, {"key": "", "messageId": "", "text": "t", "history": []}, {"text": "t"}),
+        ({"codec": "tensor"}, {"inputs": [1, 2.5]}, {"inputs": ["1"]}),
+        ({"codec": "tensor"}, [1], {"inputs": [2**200]}),
+        ({"codec": "summarizer"}, {"vector": [-1, 2]}, {"vector": [2**255]}),
+        ({"codec": "summarizer"}, [1], {"values": [1]}),
+    ],
+)
+def test_what_the_chain_could_not_be_told_is_refused_before_the_work(
+    declared: dict[str, str], good: Any, bad: Any
+) -> None:
+    codec = codec_of(**declared)
+    codec.check_input(good)
+    with pytest.raises(InvalidRequestError):
+        codec.check_input(bad)
 
 
 @pytest.mark.parametrize(
@@ -399,6 +424,9 @@ class UpperCodec:
     def decode(self, data: bytes) -> str:
         return data.decode().upper()
 
+    def check_input(self, data: Any) -> None:
+        """Take anything."""
+
     def encode(self, reply: Any, data: Any, raw_input: bytes | None) -> ChainReply:
         return ChainReply(raw_input or b"", str(reply).encode())
 
@@ -408,3 +436,11 @@ def test_a_codec_may_be_a_class_of_ones_own() -> None:
 
     assert codec.decode(b"hi") == "HI"
     assert codec.encode("yes", "", None).fields()["raw_output"] == b"yes".hex()
+
+
+@pytest.mark.parametrize("data", ["dtype", ["decimals"], {"inputs": "shape"}, {}])
+def test_a_delegated_tensor_that_is_none_is_refused_by_its_field(data: Any) -> None:
+    codec = build_codec(ChainFormat(codec="tensor"))
+
+    with pytest.raises(InvalidRequestError, match=r"^data\.inputs"):
+        codec.check_input(data)

@@ -67,7 +67,7 @@ def _own_codec(path: str, layout: ChainLayout) -> ChainCodec:
         reason = f"{type(error).__name__}: {error}"
         raise ConfigurationError(f"the codec {path} cannot be made: {reason}") from error
     if not isinstance(codec, ChainCodec):
-        raise ConfigurationError(f"{path} is no codec: it needs the methods decode and encode")
+        raise ConfigurationError(f"{path} is no codec: it needs the methods decode, check_input and encode")
     return codec
 
 
@@ -91,6 +91,9 @@ class AbiCodec:
         values = abi.decode(_canonical(self._reads), data)
         decoded: RequestData = values_to_json(self._reads, values)
         return decoded
+
+    def check_input(self, data: RequestData) -> None:
+        self._input(data)
 
     def encode(self, reply: str | dict[str, Any], data: RequestData, raw_input: bytes | None) -> ChainReply:
         raw_output, processed_output = abi.laid_out(
@@ -141,15 +144,23 @@ class MessagesCodec:
         history = [{role: content} for role, content in messages[:-1]]
         return {"key": "", "messageId": "", "text": messages[-1][1], "history": history}
 
+    def check_input(self, data: RequestData) -> None:
+        self._input(data)
+
     def encode(self, reply: str | dict[str, Any], data: RequestData, raw_input: bytes | None) -> ChainReply:
         if not isinstance(reply, str):
             raise EncodingError("the codec messages writes a text, and the workflow replied with an object")
-        if raw_input is None:
-            messages = conversation_of(validated(LLMRequest, data, under="data"))
-            pairs = [(message.role, message.content) for message in messages]
-            raw_input = abi.encode_data(self.TYPES, (0, COMPLETIONS, "", pairs))
         raw_output, processed_output = abi.laid_out(self._layout, ["string"], [reply])
-        return ChainReply(raw_input=raw_input, raw_output=raw_output, processed_output=processed_output)
+        return ChainReply(
+            raw_input=self._input(data) if raw_input is None else raw_input,
+            raw_output=raw_output,
+            processed_output=processed_output,
+        )
+
+    def _input(self, data: RequestData) -> bytes:
+        messages = conversation_of(validated(LLMRequest, data, under="data"))
+        pairs = [(message.role, message.content) for message in messages]
+        return abi.encode_data(self.TYPES, (0, COMPLETIONS, "", pairs))
 
 
 class AgentReplyCodec:
@@ -172,13 +183,15 @@ class AgentReplyCodec:
         message_id, key, text = abi.decode(self.READS, data)
         return {"key": key, "messageId": str(message_id), "text": text, "history": []}
 
+    def check_input(self, data: RequestData) -> None:
+        self._sender(data)
+
     def encode(self, reply: str | dict[str, Any], data: RequestData, raw_input: bytes | None) -> ChainReply:  # noqa: ARG002 - reported otherwise
-        request = validated(LLMRequest, data, under="data")
         reals = _numbers(field_of(reply, "vector"))
         if reals is None:
             raise EncodingError("the field vector of the workflow's reply is no list of numbers")
         vectors = abi.encode(["int256[]"], [[decimals_from_real(real, DECIMALS) for real in reals]])
-        reported = (keccak(vectors), _message_id(request.messageId), _address(request.key))
+        reported = (keccak(vectors), *self._sender(data))
         rationale = str(reply.get("rationale", "")) if isinstance(reply, dict) else ""
         raw_output, processed_output = abi.laid_out(self._layout, self.WRITES, [rationale, vectors])
         return ChainReply(
@@ -187,6 +200,10 @@ class AgentReplyCodec:
             processed_output=processed_output,
             proof=proof_of(reply),
         )
+
+    def _sender(self, data: RequestData) -> tuple[int, str]:
+        request = validated(LLMRequest, data, under="data")
+        return _message_id(request.messageId), _address(request.key)
 
 
 class SummarizerCodec:
@@ -208,10 +225,11 @@ class SummarizerCodec:
         (vector,) = abi.decode(self.READS, data)
         return {"vector": list(vector)}
 
+    def check_input(self, data: RequestData) -> None:
+        self._input(data)
+
     def encode(self, reply: str | dict[str, Any], data: RequestData, raw_input: bytes | None) -> ChainReply:
-        if raw_input is None:
-            vector = data.get("vector") if isinstance(data, dict) else data
-            raw_input = abi.encode_data(self.READS, (vector,))
+        raw_input = self._input(data) if raw_input is None else raw_input
         index = field_of(reply, "action_index")
         values = field_of(field_of(reply, "proof"), "values")
         hashes = values.get("input_hash", ["0x0"])
@@ -226,6 +244,10 @@ class SummarizerCodec:
             raw_output=abi.encode(self.WRITES, (index,)),
             proof=proof_of(reply),
         )
+
+    def _input(self, data: RequestData) -> bytes:
+        vector = data.get("vector") if isinstance(data, dict) else data
+        return abi.encode_data(self.READS, (vector,))
 
 
 def _text_codec(layout: ChainLayout) -> ChainCodec:

@@ -59,6 +59,9 @@ class TensorCodec:
             **({} if vector.decimals is None else {"decimals": vector.decimals}),
         }
 
+    def check_input(self, data: RequestData) -> None:
+        self._input(data)
+
     def encode(self, reply: str | dict[str, Any], data: RequestData, raw_input: bytes | None) -> ChainReply:
         outputs = field_of(reply, "outputs")
         try:
@@ -83,7 +86,8 @@ class TensorCodec:
         return abi.encode_data(TYPES, (b"", vector))
 
     def _written(self, values: Any, fields: Any) -> bytes:
-        own = {name: fields[name] for name in ("dtype", "decimals", "shape") if name in fields}
+        given = fields if isinstance(fields, dict) else {}
+        own = {name: given[name] for name in ("dtype", "decimals", "shape") if name in given}
         # decimals belong to the dtype that they were declared with
         options = own if "dtype" in own else self._options | own
         try:

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Generic, TypeVar
 
-from adapters.manifest import check_sizes
+from adapters.manifest import check_sizes, fingerprint_of
 from adapters.onnx.chat_template import ChatTemplate, read_chat_template
 from adapters.onnx.engine import Engine
 from adapters.onnx.model_folder import read_model_folder
@@ -171,7 +171,8 @@ class OnnxTextGenerator:
             max_waiting=options.max_waiting_requests,
             prefill_chunk_tokens=options.prefill_chunk_tokens,
         )
-        self._model = ModelDescription(self._model.model_id, context_length, session.provider)
+        fingerprint = fingerprint_of(self._folder)
+        self._model = ModelDescription(self._model.model_id, context_length, session.provider, fingerprint)
         engine = Engine(session, scheduler)
         has_hidden_states = folder.hidden_states_name is not None
         return _Loaded(
