@@ -63,6 +63,20 @@ class NodeDouble:
             output = other.offchain_job(output)
         return output
 
+    def chained_subscription(
+        self, data: bytes, *others: "NodeDouble", requires_proof: bool = False
+    ) -> Delivery:
+        """Run a subscription of several containers, as from 1.0 on: each is asked for the proof.
+
+        An error is handed on as well: the output of a container is not looked at before the last one's.
+        """
+        nodes = (self, *others)
+        output: Any = data.hex()
+        for index, node in enumerate(nodes):
+            source, destination = int(index > 0), int(index < len(nodes) - 1)
+            output = node._ask(output, source=source, destination=destination, requires_proof=requires_proof)
+        return self._delivery(output)
+
     def stream(self, data: dict[str, Any]) -> str:
         """Run a streaming job; returns what is stored of it."""
         payload = {"source": 1, "destination": 2, "data": data}

@@ -45,6 +45,7 @@ contract OnchainAgent {
     struct Request {
         uint48 messageId;
         bool isSummary;
+        bool isProven; // the payment verifier was told so, and its node is paid
     }
 
     ICoordinator public immutable coordinator;
@@ -70,12 +71,12 @@ contract OnchainAgent {
     event Replied(uint48 indexed messageId, address node, string rationale);
     event Averaged(uint48 indexed messageId, uint32 subscriptionId);
     event Acted(uint48 indexed messageId, Action action);
-
     event Refused(uint48 indexed messageId, address node, bytes reason);
 
     error NotOwner();
     error NotSelf();
     error NotCoordinator();
+    error NotPaymentVerifier();
     error RequestUnknown(uint32 subscriptionId);
     error MessageMismatch(uint48 expected, uint48 given);
     error AlreadyReplied(address node);
@@ -107,15 +108,16 @@ contract OnchainAgent {
         (paymentVerifier, payment) = (paymentVerifier_, payment_);
     }
 
-    /// @notice Ask the agents about a message
+    /// @notice Ask the agents about a message; where summaries are paid, for the owner, who pays them
     function ask(string calldata text) external returns (uint48 messageId) {
+        if (payment > 0 && msg.sender != owner) revert NotOwner();
         messageId = ++numMessages;
         Message storage message = _messages[messageId];
         (message.sender, message.text, message.vector) = (msg.sender, text, new int256[](vectorSize));
         uint32 id = coordinator.createSubscription(
             "agent", 1, 0, numAgents, false, address(0), 0, address(0), address(0)
         );
-        requests[id] = Request(messageId, false);
+        requests[id] = Request(messageId, false, false);
         emit Asked(messageId, id);
     }
 
@@ -147,13 +149,23 @@ contract OnchainAgent {
         } else if (payment == 0) {
             this.decide(request.messageId, rawInput, rawOutput, proof);
         } else {
-            // to revert would undo what the payment verifier decided: the slashing of whoever brought a bad proof
             try this.decide(request.messageId, rawInput, rawOutput, proof) {}
             catch (bytes memory reason) {
+                // to revert undoes what the coordinator did: wanted for a payment, and not for a slashing
+                if (request.isProven) _revertWith(reason);
                 emit Refused(request.messageId, node, reason);
                 _askForSummary(request.messageId);
             }
         }
+    }
+
+    /// @notice Whether a proof holds and is of the vector that a summary was asked for, so that no other is paid
+    /// @dev With a circuit of hashed inputs: whether it holds; of which vector is taken on trust from its node
+    function isProofOf(uint32 subscriptionId, bytes calldata proof) external returns (bool) {
+        if (msg.sender != paymentVerifier) revert NotPaymentVerifier();
+        (, uint256[] memory instances) = abi.decode(proof[4:], (bytes, uint256[]));
+        _check(_request(subscriptionId).messageId, instances[0], proof);
+        return requests[subscriptionId].isProven = true;
     }
 
     /// @dev Called by this contract alone, so that a failure can be caught
@@ -170,9 +182,7 @@ contract OnchainAgent {
         (, uint256[] memory instances) = abi.decode(proof[4:], (bytes, uint256[]));
         uint256 proven = instances[instances.length - 1];
         if (proven != action) revert ActionMismatch(proven, action);
-        _checked = messageId;
-        if (isHashed) _checkedHash = poseidonHash;
-        attestation.verifyWithDataAttestation(verifier, proof);
+        _check(messageId, poseidonHash, proof);
         message.isDecided = true;
         message.action = Action(action);
         emit Acted(messageId, message.action);
@@ -191,6 +201,19 @@ contract OnchainAgent {
     /// @notice The hash that its node brought: what a circuit of hashed inputs is compared with
     function hash() external view returns (uint256) {
         return _checkedHash;
+    }
+
+    /// @dev The attestation reverts with what is wrong
+    function _check(uint48 messageId, uint256 poseidonHash, bytes calldata proof) private {
+        _checked = messageId;
+        if (isHashed) _checkedHash = poseidonHash;
+        attestation.verifyWithDataAttestation(verifier, proof);
+    }
+
+    function _revertWith(bytes memory reason) private pure {
+        assembly ("memory-safe") {
+            revert(add(reason, 32), mload(reason))
+        }
     }
 
     function _request(uint32 subscriptionId) private view returns (Request memory request) {
@@ -220,7 +243,7 @@ contract OnchainAgent {
         uint32 id = coordinator.createSubscription(
             "summarizer", 1, 0, 1, false, address(0), payment, address(this), paymentVerifier
         );
-        requests[id] = Request(messageId, true);
+        requests[id] = Request(messageId, true, false);
         emit Averaged(messageId, id);
     }
 }

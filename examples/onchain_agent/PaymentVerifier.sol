@@ -5,23 +5,26 @@ interface ICoordinator {
     function finalizeProofVerification(uint32 subscriptionId, uint32 interval, address node, bool valid) external;
 }
 
-/// @title Lets Infernet's payments settle on EZKL proofs: an IVerifier of the Infernet SDK 1.x
-/// @notice The proof is the whole calldata of verifyProof(bytes,uint256[]) of one EZKL verifier. A proof is paid when it
-/// holds, whatever it is about: that it is about what was asked is for the consumer to check before it acts.
-contract PaymentVerifier {
-    bytes4 private constant VERIFY_PROOF = 0x1e8e1e13;
+interface IConsumer {
+    function isProofOf(uint32 subscriptionId, bytes calldata proof) external returns (bool);
+}
 
+/// @title Lets Infernet's payments settle on EZKL proofs: an IVerifier of the Infernet SDK 1.x
+/// @notice For the subscriptions of one consumer, which knows what its proofs must be about: a proof that merely holds
+/// can be another's, replayed. So a node depends on the consumer's code for its stake, and should read it, or simulate
+/// its delivery, before it works for it.
+contract PaymentVerifier {
     ICoordinator public immutable coordinator;
-    address public immutable verifier;
+    IConsumer public immutable consumer;
     address payable public immutable wallet;
     uint256 private immutable _fee;
 
     error NotCoordinator();
     error AccountWithoutCode(address account);
 
-    constructor(ICoordinator coordinator_, address verifier_, address payable wallet_, uint256 fee_) {
-        if (verifier_.code.length == 0) revert AccountWithoutCode(verifier_);
-        (coordinator, verifier, wallet, _fee) = (coordinator_, verifier_, wallet_, fee_);
+    constructor(ICoordinator coordinator_, IConsumer consumer_, address payable wallet_, uint256 fee_) {
+        if (address(consumer_).code.length == 0) revert AccountWithoutCode(address(consumer_));
+        (coordinator, consumer, wallet, _fee) = (coordinator_, consumer_, wallet_, fee_);
     }
 
     /// @notice Where fees go
@@ -44,14 +47,11 @@ contract PaymentVerifier {
         external
     {
         if (msg.sender != address(coordinator)) revert NotCoordinator();
-        coordinator.finalizeProofVerification(subscriptionId, interval, node, isGood(proof));
-    }
-
-    /// @notice Whether the verifier accepts a proof; what is no call of verifyProof is no proof
-    function isGood(bytes calldata proof) public view returns (bool) {
-        if (proof.length < 4 || bytes4(proof[:4]) != VERIFY_PROOF) return false;
-        (bool success, bytes memory answer) = verifier.staticcall(proof);
-        return success && answer.length == 32 && abi.decode(answer, (uint256)) == 1;
+        bool isGood = false;
+        try consumer.isProofOf(subscriptionId, proof) returns (bool isProof) {
+            isGood = isProof;
+        } catch {} // whatever the reason, it is no proof
+        coordinator.finalizeProofVerification(subscriptionId, interval, node, isGood);
     }
 
     receive() external payable {

@@ -1,5 +1,6 @@
 """Contracts on a development chain, by the names in their ABI: deploy, call, send, and name their errors."""
 
+import time
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -14,6 +15,7 @@ from adapters.ezkl_proof.solidity import CompiledContract, compile_contract
 HERE = Path(__file__).parent
 NODE_MODULES = HERE.parents[1] / "ezkl" / "contracts" / "node_modules"
 GAS_LIMIT = 15_000_000
+RECEIPT_TIMEOUT_S = 30.0
 
 
 class RevertError(Exception):
@@ -76,9 +78,17 @@ class Chain:
         whole = {"from": sender, "gas": hex(GAS_LIMIT), **transaction}
         self.ask("eth_call", whole, "latest")
         digest = self.ask("eth_sendTransaction", whole)
-        receipt = self.ask("eth_getTransactionReceipt", digest)
+        receipt = self._receipt(digest)
         if int(receipt["status"], 16) != 1:
             raise RevertError("the transaction reverted")
+        return receipt
+
+    def _receipt(self, digest: str) -> Any:
+        deadline_s = time.monotonic() + RECEIPT_TIMEOUT_S
+        while (receipt := self.ask("eth_getTransactionReceipt", digest)) is None:
+            if time.monotonic() > deadline_s:
+                raise TimeoutError("the transaction is in no block")
+            time.sleep(0.05)
         return receipt
 
 

@@ -88,6 +88,16 @@ def verify_manifest(folder: Path) -> Manifest | None:
     return manifest
 
 
+def fingerprint_of(folder: Path) -> str:
+    """Return a hash of a folder's manifest; without one, of its place and its files' sizes and times."""
+    manifest = folder / MANIFEST_NAME
+    if manifest.is_file():
+        return sha256_of(manifest)
+    files = sorted(file for file in folder.rglob("*") if file.is_file())
+    facts = [(str(file.resolve()), file.stat().st_size, file.stat().st_mtime_ns) for file in files]
+    return hashlib.sha256(repr(facts).encode()).hexdigest()
+
+
 def describe_files(folder: Path) -> dict[str, FileRecord]:
     """Return size and checksum of each file in a folder."""
     return {

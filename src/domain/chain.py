@@ -57,3 +57,10 @@ class ChainFormat(BaseModel):
     output: str | None = Field(
         default=None, description="codec abi: types of the output, with names, e.g. (string label)"
     )
+    dtype: str | None = Field(
+        default=None,
+        description="codec tensor: type of what is written, e.g. float32; default: by the values",
+    )
+    decimals: int | None = Field(
+        default=None, description="codec tensor: write reals in fixed point of so many decimals"
+    )

@@ -168,3 +168,5 @@ class ModelDescription:
     """Tokens of prompt and answer together; None when the backend does not tell."""
     provider: str | None = None
     """Where it really runs, e.g. ``CUDAExecutionProvider``; None when remote."""
+    fingerprint: str | None = ""
+    """Of what its answers depend on besides its name: another has another; None until ``ping`` succeeds."""

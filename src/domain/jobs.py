@@ -56,7 +56,8 @@ class JobState(StrEnum):
 class StoredReply:
     """A workflow's reply, as far as it is kept."""
 
-    output: str | dict[str, Any]
+    output: str | dict[str, Any] | None
+    """None where it was given to a caller who cannot ask for it again."""
     num_prompt_tokens: int
     num_completion_tokens: int
     finish_reason: str | None

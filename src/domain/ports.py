@@ -22,7 +22,7 @@ class TextGenerator(Protocol):
 
     @property
     def model(self) -> ModelDescription:
-        """The model served; complete after ``open``."""
+        """The model served; complete after ``open``, or after ``ping`` where only a server knows it."""
         ...
 
     @property
@@ -158,6 +158,10 @@ class ChainCodec(Protocol):
         """
         ...
 
+    def check_input(self, data: RequestData) -> None:
+        """Raise what ``encode`` would raise of the data of a request that came off chain."""
+        ...
+
     def encode(self, reply: str | dict[str, Any], data: RequestData, raw_input: bytes | None) -> ChainReply:
         """Return a workflow's reply as bytes for a contract.
 
@@ -211,8 +215,10 @@ class Journal(Protocol):
         """
         ...
 
-    async def renew(self, claimant: str, *, now_s: float, lease_s: float) -> list[str]:
-        """Extend the leases of a claimant's jobs; returns the ids of those that it still may run."""
+    async def renew(
+        self, claimant: str, job_ids: Sequence[str], *, now_s: float, lease_s: float
+    ) -> list[str]:
+        """Extend the leases of jobs that a claimant runs; returns the ids of those that it still may."""
         ...
 
     async def finish(
@@ -232,8 +238,13 @@ class Journal(Protocol):
         """Remove a claimed job as if it had never been recorded."""
         ...
 
-    async def abandon(self, outcome: JobOutcome, *, created_before_s: float, now_s: float) -> int:
-        """End jobs that nobody runs and that are this old with an outcome; returns how many."""
+    async def abandon(
+        self, outcome: JobOutcome, identities: Sequence[str], *, created_before_s: float, now_s: float
+    ) -> int:
+        """End with an outcome what is this old, run by nobody, and of none of the ``identities``.
+
+        Returns how many.
+        """
         ...
 
     async def get(self, job_id: str, owner: str | None) -> Job | None:

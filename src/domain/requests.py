@@ -20,6 +20,9 @@ from domain.generation import SamplingParameters
 
 HEX_PATTERN = r"^(0[xX])?[a-fA-F0-9]*$"
 
+ERROR_FIELDS = {"code", "name", "description"}
+"""Of an error by a container's conventions; a node hands it on to the next container as if it were output."""
+
 HexStr = Annotated[str, StringConstraints(strip_whitespace=True, pattern=HEX_PATTERN)]
 """Bytes as hex digits, with or without 0x; an empty string is no bytes."""
 
@@ -70,6 +73,8 @@ class InfernetInput(BaseModel):
                 return stripped
             case _ if is_onchain:
                 raise PydanticCustomError("hex", "on-chain input should be hex digits, with or without 0x")
+            case dict() if set(data) == ERROR_FIELDS and str(data["code"]) != "200":
+                raise PydanticCustomError("chained_error", "is an error of the container before this one")
             case dict() | list() | str():
                 return data
             case _:
@@ -81,6 +86,18 @@ class InfernetInput(BaseModel):
         if self.destination is None:
             return self.source is InfernetInputSource.CHAIN
         return self.destination is JobLocation.ONCHAIN
+
+    @property
+    def is_proof_asked(self) -> bool:
+        """Whether this container should attach a proof.
+
+        A node asks each container of a chain for one. The first, whose input comes from the chain and whose
+        output does not go there, delivers none; those in the middle look like off-chain jobs.
+        """
+        is_first_of_chain = (
+            self.source is InfernetInputSource.CHAIN and self.destination is JobLocation.OFFCHAIN
+        )
+        return bool(self.requires_proof) and not is_first_of_chain
 
     @property
     def is_onchain(self) -> bool:

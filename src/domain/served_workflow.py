@@ -5,7 +5,7 @@ import json
 from typing import Any
 
 from domain.chain import ChainReply
-from domain.errors import FieldProblem, InvalidRequestError
+from domain.errors import FieldProblem, InvalidRequestError, UnavailableError
 from domain.ports import ChainCodec
 from domain.reply_stream import ReplyStream
 from domain.requests import InfernetInput, InfernetInputSource, RequestData
@@ -26,6 +26,7 @@ class ServedWorkflow:
         self.runner = runner
         self._codec = codec
         self._declaration = declaration
+        self._ports: WorkflowPorts | None = None
         self._identity = ""
 
     @property
@@ -35,16 +36,31 @@ class ServedWorkflow:
 
     @property
     def identity(self) -> str:
-        """A hash of workflow, model, head and circuit; known after ``open``."""
+        """A hash of workflow, model, head and circuit; empty before ``identify``."""
         return self._identity
 
     async def open(self, ports: WorkflowPorts) -> None:
         """Set the workflow up. Raises ``ConfigurationError`` as ``WorkflowRunner.open``."""
         await self.runner.open(ports)
-        head, prover = ports.decision_head, ports.prover
+        self._ports = ports
+
+    async def identify(self) -> None:
+        """Find out the identity, once.
+
+        Raises:
+            UnavailableError: it is not open, or only the backend knows its model, and is not there.
+        """
+        if self._identity:
+            return
+        if self._ports is None:
+            raise UnavailableError("the service is starting or stopping")
+        generator, head, prover = self._ports.generator, self._ports.decision_head, self._ports.prover
+        if generator.model.fingerprint is None:
+            await generator.ping()
         parts = [
             self._declaration,
-            ports.generator.model.model_id,
+            generator.model.model_id,
+            str(generator.model.fingerprint),
             "" if head is None else head.head_id,
             "" if prover is None else prover.circuit.circuit_id,
         ]
@@ -56,11 +72,14 @@ class ServedWorkflow:
 
     def proves(self, request: InfernetInput) -> bool:
         """Tell whether a request makes a proof."""
-        return self.runner.workflow.proves(is_required=bool(request.requires_proof))
+        return self.runner.workflow.proves(is_required=request.is_proof_asked)
 
     def check(self, request: InfernetInput) -> None:
         """Raise what ``answer`` would raise of the request alone."""
-        self.runner.checked(self._data(request), requires_proof=bool(request.requires_proof))
+        data = self._data(request)
+        self.runner.checked(data, requires_proof=request.is_proof_asked)
+        if request.is_reply_for_chain and request.source is InfernetInputSource.OFFCHAIN:
+            self._codec.check_input(data)
 
     async def answer(self, request: InfernetInput) -> WorkflowReply:
         """Answer a request; for the chain, the output is the five fields.
@@ -68,7 +87,7 @@ class ServedWorkflow:
         Raises: as ``WorkflowRunner.run``, ``ChainCodec.decode`` and ``ChainCodec.encode``.
         """
         data = self._data(request)
-        reply = await self.runner.run(data, requires_proof=bool(request.requires_proof))
+        reply = await self.runner.run(data, requires_proof=request.is_proof_asked)
         if not request.is_reply_for_chain:
             return reply
         raw_input = request.onchain_data() if request.source is InfernetInputSource.CHAIN else None
@@ -78,7 +97,7 @@ class ServedWorkflow:
 
     async def stream(self, request: InfernetInput) -> ReplyStream:
         """Start a stream. Raises: as ``WorkflowRunner.stream`` and ``ChainCodec.decode``."""
-        if request.requires_proof:
+        if request.is_proof_asked:
             raise InvalidRequestError(FieldProblem("requires_proof", "a stream carries no proof"))
         return await self.runner.stream(self._data(request))
 

@@ -22,7 +22,7 @@ from domain.runner import RunnerLimits, WorkflowRunner
 from domain.served_workflow import ServedWorkflow
 from domain.workflow import WorkflowPorts
 from entrypoints.job_log import JobLog
-from entrypoints.workflow_classes import construct_workflow
+from entrypoints.workflow_classes import code_digest, construct_workflow, find_workflow_class
 
 log = structlog.stdlib.get_logger()
 
@@ -130,6 +130,7 @@ def _served(
 ) -> ServedWorkflow:
     workflow = construct_workflow(declared)
     chain_format = declared.chain or workflow.chain_format
+    codec = build_codec(chain_format)
     declaration = repr(
         (
             version("llm-inference-service"),
@@ -137,9 +138,13 @@ def _served(
             declared.model_dump_json(),
             chain_format.model_dump_json(),
             settings.default_parameters.model_dump_json(),
+            settings.backend,
+            settings.max_context_tokens,
+            (settings.verifier_address or "").lower(),
+            code_digest(find_workflow_class(declared.class_path), type(codec)),
         )
     )
-    return ServedWorkflow(WorkflowRunner(name, workflow, limits), build_codec(chain_format), declaration)
+    return ServedWorkflow(WorkflowRunner(name, workflow, limits), codec, declaration)
 
 
 def build_journal(settings: Settings) -> Journal:

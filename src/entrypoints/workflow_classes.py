@@ -3,7 +3,10 @@
 Each thing that can be wrong with it is a ``ConfigurationError`` of its own words.
 """
 
+import hashlib
 import importlib
+import sys
+from pathlib import Path
 from typing import Any
 
 from adapters.infernet import PredecessorWorkflow, is_predecessor
@@ -51,6 +54,17 @@ def find_workflow_class(class_path: str) -> type[Any]:
         )
     workflow_class: type[Any] = candidate
     return workflow_class
+
+
+def code_digest(*classes: type) -> str:
+    """Return a hash of the files that classes and their bases are written in; Python's own are left out."""
+    modules = {base.__module__ for own in classes for base in own.__mro__}
+    digest = hashlib.sha256()
+    for name in sorted(modules):
+        file = getattr(sys.modules.get(name), "__file__", None)
+        if name.partition(".")[0] not in sys.stdlib_module_names and file is not None:
+            digest.update(Path(file).read_bytes())
+    return digest.hexdigest()
 
 
 def _import(module_name: str, class_path: str) -> Any:

@@ -91,13 +91,15 @@ class JournalContract:
         assert job.num_attempts == 2
 
     async def test_a_lease_is_renewed_for_what_is_still_ones_own(self, journal: Journal) -> None:
-        for job_id in "abc":
+        for job_id in "abcd":
             await self.add(journal, job_id, "c")
+        await self.add(journal, "other", "e")
         await journal.cancel("b", "o", now_s=101)
 
-        assert sorted(await journal.renew("c", now_s=108, lease_s=10)) == ["a", "c"]
-        assert await self.claim(journal, "d", now_s=115) == []
-        assert await self.claim(journal, "d", now_s=119) == ["a", "c"]
+        asked = ["a", "b", "c", "other", "nothing"]
+        assert sorted(await journal.renew("c", asked, now_s=108, lease_s=10)) == ["a", "c"]
+        assert await self.claim(journal, "f", now_s=115) == ["d", "other"], "what is not run is let go"
+        assert await self.claim(journal, "f", now_s=119) == ["a", "c"]
 
     async def test_a_key_stands_for_one_job_of_its_owner(self, journal: Journal) -> None:
         first = await self.add(journal, "a", key="k")
@@ -185,16 +187,20 @@ class JournalContract:
         assert await journal.erase(owner=None, job_id=None, before_s=106) == 2
         assert [job.job_id for job in await journal.page("o", limit=9, before=None)] == ["running"]
 
-    async def test_what_nobody_runs_is_abandoned_when_it_is_old(self, journal: Journal) -> None:
+    async def test_old_jobs_that_nobody_runs_or_will_run_are_abandoned(self, journal: Journal) -> None:
         await self.add(journal, "queued", identity="another", key="k")
-        await self.add(journal, "running", "c")
+        await self.add(journal, "running", "c", identity="another")
+        await self.add(journal, "mine")
+        await self.add(journal, "mine too", "c")
 
-        assert await journal.abandon(FAILED, created_before_s=101, now_s=105) == 1
-        assert await journal.abandon(FAILED, created_before_s=101, now_s=115) == 1
+        assert await journal.abandon(FAILED, MINE, created_before_s=100, now_s=105) == 0
+        assert await journal.abandon(FAILED, MINE, created_before_s=101, now_s=105) == 1
+        assert await journal.abandon(FAILED, MINE, created_before_s=101, now_s=115) == 1
         job = await journal.get("queued", "o")
         assert job is not None
         assert job.outcome == FAILED
         assert (await self.add(journal, "again", key="k")).job_id == "again"
+        assert await self.claim(journal, "d", now_s=115) == ["mine", "mine too", "again"]
 
     async def test_closing_twice_is_no_harm(self, journal: Journal) -> None:
         await journal.close()

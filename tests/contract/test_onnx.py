@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from adapters.manifest import fingerprint_of
 from adapters.onnx.backend import OnnxOptions, OnnxTextGenerator
 from adapters.onnx.providers import ProviderChoice
 from domain.errors import InvalidRequestError
@@ -90,6 +91,10 @@ async def test_a_label_scores_what_its_tokens_would_be_generated_with(smollm2: O
 async def test_the_provider_in_use_is_the_sessions(smollm2: OnnxTextGenerator) -> None:
     assert smollm2.model.provider == "CPUExecutionProvider"
     assert smollm2.model.context_length == 1024
+
+
+async def test_the_model_is_known_by_its_folder(smollm2: OnnxTextGenerator, smollm2_folder: Path) -> None:
+    assert smollm2.model.fingerprint == fingerprint_of(smollm2_folder)
 
 
 async def test_a_seed_repeats_a_sampled_answer(smollm2: OnnxTextGenerator) -> None:

@@ -1,6 +1,7 @@
 """Real replies under the rules of every released node."""
 
 import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from tests.infernet_node import VERSIONS, JobFailedError, NodeDouble
 from tests.proving import built_circuit
 from tests.service_process import ServiceProcess, service
 
+ROOT = Path(__file__).parents[2]
 TOKEN = "token-of-the-node"
 TEXT = "Grüße aus 東京"
 DATA = {"key": "0x" + "aa" * 20, "messageId": "7", "text": TEXT, "history": []}
@@ -28,6 +30,10 @@ WORKFLOWS = {
     "object": {
         "class": f"{FAILING}.WordCount",
         "chain": {"codec": "abi", "input": "(string)", "output": "(string text, uint256 words)"},
+    },
+    "halving": {
+        "class": f"{FAILING}.Halving",
+        "chain": {"codec": "abi", "input": "(int256[] vector)", "output": "(int256[] vector)"},
     },
     "raising": f"{FAILING}.Raising",
     "breaking": f"{FAILING}.BreakingOff",
@@ -47,7 +53,7 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServiceProcess
         LLM_WORKFLOWS=json.dumps(WORKFLOWS),
         LLM_AUTH_TOKENS=f"{TOKEN},another-token",
         LLM_MAX_BODY_BYTES="20000",
-        PYTHONPATH=str(Path(__file__).parents[2]),
+        PYTHONPATH=os.pathsep.join(str(ROOT / folder) for folder in (".", "src", "ezkl")),
     ) as started:
         yield started
 
@@ -125,6 +131,25 @@ def test_chained_containers(running: ServiceProcess, version: str) -> None:
     first, second = node_of(running, version), node_of(running, version, "object")
 
     assert first.chained(DATA, first, second) == {"text": TEXT, "words": 3}
+
+
+def test_a_chained_subscription_that_wants_a_proof_gets_it_of_the_last(running: ServiceProcess) -> None:
+    first, last = node_of(running, "1.4.0", "halving"), node_of(running, "1.4.0", "summarizer")
+
+    delivery = first.chained_subscription(
+        encode(["int256[]"], [[2 * number for number in VECTOR]]), last, requires_proof=True
+    )
+    vector, _ = decode(["bytes", "uint256"], unwrapped(delivery.input)[0])
+    assert vector == encode(["int256[]"], [VECTOR])
+    assert delivery.proof
+
+
+def test_an_error_in_a_chain_is_no_input_of_the_next(running: ServiceProcess) -> None:
+    raising, second = node_of(running, "1.4.0", "raising"), node_of(running, "1.4.0", "object")
+
+    with pytest.raises(JobFailedError, match="container error 400"):
+        raising.chained_subscription(ONCHAIN, second)
+    assert "before this one" in raising.chained(DATA, second)["description"]
 
 
 @pytest.mark.parametrize("workflow", ["default", "object"])

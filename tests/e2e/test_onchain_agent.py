@@ -30,6 +30,7 @@ from tests.service_process import ServiceProcess, service
 
 ROOT = Path(__file__).parents[2]
 ETHER = 10**18
+NUM_REPLAYS = 5
 
 
 @pytest.fixture(scope="module")
@@ -223,7 +224,7 @@ def paying(chain: Chain, scene: Scene) -> tuple[Scene, Contract]:
     """Summaries are paid, on proofs; everyone has money."""
     wallet = chain.accounts[9]
     payments = chain.deploy(
-        "PaymentVerifier", scene.coordinator.address, scene.verifier, wallet, ETHER // 100
+        "PaymentVerifier", scene.coordinator.address, scene.agent.address, wallet, ETHER // 100
     )
     scene.agent.send("setPayment", payments.address, ETHER // 10)
     for account in (scene.agent.address, scene.nodes[-1].account, scene.nodes[0].account):
@@ -246,13 +247,20 @@ def test_a_good_proof_is_paid(paying: tuple[Scene, Contract], chain: Chain) -> N
     assert balance(scene, chain.accounts[9]) == pytest.approx(0.01)
 
 
-def test_a_bad_proof_costs_the_node_and_another_may_do_better(paying: tuple[Scene, Contract]) -> None:
+@pytest.mark.parametrize(
+    "spoilt",
+    [lambda proof: flipped(proof, 2000), lambda _: "", lambda proof: proof[:8], lambda _: "00" * 100],
+    ids=["a byte", "none", "selector alone", "zeros"],
+)
+def test_a_bad_proof_costs_the_node_and_another_may_do_better(
+    paying: tuple[Scene, Contract], spoilt: Callable[[str], str]
+) -> None:
     scene, _ = paying
     ask_agents(scene, MESSAGE)
     subscription_id = scene.coordinator.call("numSubscriptions")
     cheat, honest = scene.nodes[0], scene.nodes[-1]
     reply = cheat.ask(subscription_id, scene.agent, "summarizer", requires_proof=True)
-    cheat.deliver(subscription_id, reply | {"proof": flipped(reply["proof"], 2000)})
+    cheat.deliver(subscription_id, reply | {"proof": spoilt(reply["proof"])})
 
     assert action_of(scene, 1) is None
     assert balance(scene, cheat.account) == pytest.approx(0.9)
@@ -262,18 +270,68 @@ def test_a_bad_proof_costs_the_node_and_another_may_do_better(paying: tuple[Scen
     assert balance(scene, honest.account) == pytest.approx(1.09)
 
 
+def test_a_good_proof_of_another_vector_costs_its_node_however_often_it_is_replayed(
+    paying: tuple[Scene, Contract],
+) -> None:
+    scene, _ = paying
+    cheat, honest = scene.nodes[0], scene.nodes[-1]
+    ask_agents(scene, "The founder left and the price is collapsing, sell everything.")
+    first = scene.coordinator.call("numSubscriptions")
+    replayed = honest.ask(first, scene.agent, "summarizer", requires_proof=True)
+    honest.deliver(first, replayed)
+    ask_agents(scene, MESSAGE)
+    for _ in range(NUM_REPLAYS):
+        cheat.deliver(scene.coordinator.call("numSubscriptions"), replayed)
+
+    assert action_of(scene, 2) is None
+    assert balance(scene, cheat.account) == pytest.approx(1 - NUM_REPLAYS * 0.1)
+    assert balance(scene, scene.agent.address) == pytest.approx(0.9 + NUM_REPLAYS * 0.09)
+    decide(scene)
+    assert action_of(scene, 2) == "buy"
+    assert balance(scene, honest.account) == pytest.approx(1.18)
+
+
+@pytest.mark.parametrize("name", ["a number of the vector", "the action"])
+def test_a_good_proof_with_another_reply_is_neither_taken_nor_paid(
+    paying: tuple[Scene, Contract], name: str
+) -> None:
+    scene, _ = paying
+    ask_agents(scene, MESSAGE)
+    subscription_id = scene.coordinator.call("numSubscriptions")
+    cheat, honest = scene.nodes[0], scene.nodes[-1]
+    reply = honest.ask(subscription_id, scene.agent, "summarizer", requires_proof=True)
+    tampered, error = TAMPERINGS[name]
+    with pytest.raises(RevertError) as caught:
+        cheat.deliver(subscription_id, tampered(reply))
+
+    assert caught.value.name == error
+    assert balance(scene, cheat.account) == balance(scene, scene.agent.address) == 1
+    honest.deliver(subscription_id, reply)
+    assert action_of(scene, 1) == "buy"
+    assert balance(scene, honest.account) == pytest.approx(1.09)
+
+
+def test_who_pays_for_summaries_asks(paying: tuple[Scene, Contract]) -> None:
+    scene, _ = paying
+    with pytest.raises(RevertError) as caught:
+        scene.agent.send("ask", MESSAGE, sender=scene.nodes[0].account)
+
+    assert caught.value.name == "NotOwner"
+
+
 def test_a_payment_verifier_keeps_to_the_sdks_interface(paying: tuple[Scene, Contract], chain: Chain) -> None:
-    _, payments = paying
+    scene, payments = paying
 
     assert payments.call("getWallet") == chain.accounts[9].lower()
     assert payments.call("isSupportedToken", "0x" + "00" * 20)
     assert not payments.call("isSupportedToken", "0x" + "11" * 20)
     assert payments.call("fee", "0x" + "00" * 20) == ETHER // 100
-    for proof in (b"", b"\x1e\x8e\x1e\x13", b"\x00" * 100):
-        assert payments.call("isGood", proof) is False
     with pytest.raises(RevertError) as caught:
         payments.send("requestProofVerification", 1, 1, chain.accounts[0], b"")
     assert caught.value.name == "NotCoordinator"
+    with pytest.raises(RevertError) as caught:
+        scene.agent.send("isProofOf", 1, b"")
+    assert caught.value.name == "NotPaymentVerifier"
 
 
 def test_the_script_runs_with_a_circuit_of_hashed_inputs(smollm2_folder: Path, tmp_path: Path) -> None:

@@ -140,6 +140,29 @@ def test_the_work_for_a_client_that_hangs_up_ends(settings: dict[str, Any]) -> N
         assert time.monotonic() - started_s < 5  # the one slot is free
 
 
+@pytest.mark.parametrize("has_begun", [True, False])
+def test_a_stream_ends_when_its_client_hangs_up(has_begun: bool) -> None:
+    one_at_a_time: dict[str, Any] = {
+        "LLM_MAX_CONCURRENT_REQUESTS": "1",
+        "LLM_SCRIPTED_DELAY_S": "1" if has_begun else "4",
+    }
+    payload = {"source": 1, "destination": 2, "data": "a b c d e f g h i j k l m n o p q r s t u v w x y z"}
+    with service("--workers=1", LLM_BACKEND="scripted", **one_at_a_time) as running:
+        url = f"{running.url}/service_output"
+        if has_begun:
+            with httpx2.stream("POST", url, json=payload, timeout=10) as response:
+                pieces = response.iter_bytes()  # held: the connection ends with it
+                assert next(pieces) == b"a"
+                assert httpx2.post(url, json=payload, timeout=10).status_code == 503
+        else:
+            with pytest.raises(httpx2.ReadTimeout):
+                httpx2.post(url, json=payload, timeout=0.5)
+        running.wait_for_log("request", 2 if has_begun else 1)
+        after = httpx2.post(url, json={"source": 1, "data": "yes"}, timeout=10)
+
+        assert (after.status_code, after.json()) == (200, "yes")
+
+
 def test_sigterm_lets_the_answer_under_way_end_and_refuses_new_ones(settings: dict[str, Any]) -> None:
     with service("--workers=1", **settings) as running:
         medium = LONG | {"parameters": {"max_tokens": 150}}

@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -17,12 +18,13 @@ from domain.errors import (
     DeadlineExceededError,
     InProgressError,
     InvalidRequestError,
+    JournalError,
     NotFoundError,
     UnavailableError,
 )
 from domain.generation import SamplingParameters
 from domain.job_service import JobOptions, JobService
-from domain.jobs import Job, JobRequest, JobState
+from domain.jobs import Job, JobOutcome, JobRequest, JobState, StoredReply
 from domain.requests import InfernetInput, LLMRequest
 from domain.runner import RunnerLimits, WorkflowRunner
 from domain.served_workflow import ServedWorkflow
@@ -59,6 +61,33 @@ class Steered(LLMInferenceWorkflow):
         return generation
 
 
+class SlowJournal(MemoryJournal):
+    """Tells that a row is written only when the test lets it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.gate = asyncio.Event()
+        self.num_added = 0
+
+    async def add(self, job: JobRequest, *, now_s: float, claimant: str | None, lease_s: float) -> Job:
+        added = await super().add(job, now_s=now_s, claimant=claimant, lease_s=lease_s)
+        self.num_added += 1
+        await self.gate.wait()
+        return added
+
+
+class FullDiskJournal(MemoryJournal):
+    """Cannot store the next outcomes."""
+
+    num_failures = 1
+
+    async def finish(self, *arguments: Any, **options: Any) -> bool:
+        if self.num_failures:
+            self.num_failures -= 1
+            raise JournalError("the disk is full")
+        return await super().finish(*arguments, **options)
+
+
 class Ended:
     """Remembers how attempts ended."""
 
@@ -75,16 +104,19 @@ async def serving(
     journal: MemoryJournal | None = None,
     options: JobOptions = FAST,
     observer: Ended | None = None,
+    *,
     now: Callable[[], float] = time.time,
+    declaration: str = "declared",
 ) -> AsyncIterator[tuple[JobService, ServedWorkflow]]:
     generator = ScriptedTextGenerator()
     await generator.open()
     runner = WorkflowRunner("steered", workflow, RunnerLimits())
-    served = ServedWorkflow(runner, build_codec(ChainFormat()), "declared")
+    served = ServedWorkflow(runner, build_codec(ChainFormat()), declaration)
     loop = asyncio.get_running_loop()
     await served.open(
         WorkflowPorts(generator, None, None, None, None, SamplingParameters(), loop),
     )
+    await served.identify()
     service = JobService(journal or MemoryJournal(), {"steered": served}, options, observer or Ended(), now)
     await service.open()
     try:
@@ -108,10 +140,10 @@ async def until(holds: Callable[[], bool]) -> None:
             await asyncio.sleep(0.005)
 
 
-def left_behind(served: ServedWorkflow, request: InfernetInput) -> JobRequest:
+def left_behind(served: ServedWorkflow, request: InfernetInput, job_id: str = "left") -> JobRequest:
     digest = served.digest_of(request)
     payload = request.model_dump(mode="json")
-    return JobRequest("left", "o", "steered", served.identity, payload, digest, key=None)
+    return JobRequest(job_id, "o", "steered", served.identity, payload, digest, key=None)
 
 
 async def test_what_a_process_left_behind_is_done_by_the_next() -> None:
@@ -126,6 +158,21 @@ async def test_what_a_process_left_behind_is_done_by_the_next() -> None:
     assert job.outcome is not None
     assert job.outcome.reply is not None
     assert job.outcome.reply.output == "hello 1"
+
+
+async def test_what_was_accepted_is_done_however_long_the_service_was_down() -> None:
+    journal = MemoryJournal()
+    two_days_ago_s = time.time() - 2 * FAST.retention_s
+    options = JobOptions(poll_s=0.01, max_running=1)
+    async with serving(Steered()) as (_, served):
+        accepted = [left_behind(served, asking(str(number)), str(number)) for number in range(3)]
+        others = replace(accepted[0], job_id="others", identity="of a model that is gone")
+    for request in (*accepted, others):
+        await journal.add(request, now_s=two_days_ago_s, claimant=None, lease_s=10)
+    async with serving(Steered(), journal, options) as (service, _):
+        jobs = [await service.get(name, "o", wait_s=TIMEOUT_S) for name in ("0", "1", "2", "others")]
+
+    assert [job.state for job in jobs] == [JobState.SUCCEEDED] * 3 + [JobState.FAILED]
 
 
 async def test_a_proof_is_made_once_for_requests_that_are_the_same() -> None:
@@ -179,6 +226,65 @@ async def test_work_without_a_key_ends_when_its_caller_leaves() -> None:
         (job,) = await service.page("o", limit=9, before=None)
 
     assert job.state is JobState.CANCELLED
+
+
+@pytest.mark.parametrize("key", [None, "k"])
+async def test_a_caller_who_leaves_while_the_row_is_written_leaves_none_that_nobody_runs(
+    key: str | None,
+) -> None:
+    journal, workflow = SlowJournal(), Steered()
+    workflow.gate.clear()
+    async with serving(workflow, journal, JobOptions(poll_s=0.01, lease_s=0.2)) as (service, served):
+        runs_on = asyncio.create_task(service.submit(served, asking("one that runs on"), "o", None))
+        asked = asyncio.create_task(service.answer(served, asking(), "o", key))
+        await until(lambda: journal.num_added == 2)
+        asked.cancel()
+        journal.gate.set()
+        await asyncio.gather(runs_on, asked, return_exceptions=True)
+        await until(lambda: workflow.num_asked == (1 if key is None else 2))
+        job = (await service.page("o", limit=9, before=None))[0]
+        attempts = job.num_attempts
+        workflow.gate.set()
+        job = await finished(service, job)
+
+    assert attempts == 1
+    assert job.state is (JobState.CANCELLED if key is None else JobState.SUCCEEDED)
+
+
+async def test_a_job_whose_outcome_could_not_be_stored_is_done_again() -> None:
+    journal, workflow, ended = FullDiskJournal(), Steered(), Ended()
+    options = JobOptions(poll_s=0.01, lease_s=0.2)
+    async with serving(workflow, journal, options, ended) as (service, served):
+        job = await service.submit(served, asking(), "o", None)
+        await until(lambda: journal.num_failures == 0)
+        workflow.gate.clear()
+        await service.submit(served, asking("one that runs on"), "o", None)
+        await until(lambda: workflow.num_asked == 3)
+        workflow.gate.set()
+        job = await finished(service, job)
+
+    assert (job.state, job.num_attempts) == (JobState.SUCCEEDED, 2)
+    assert ended.states[0] is JobState.QUEUED
+
+
+async def test_a_waiting_caller_hears_that_the_outcome_could_not_be_stored() -> None:
+    async with serving(Steered(), FullDiskJournal()) as (service, served):
+        with pytest.raises(JournalError):
+            await service.answer(served, asking(), "o", "k")
+
+
+async def test_a_key_given_before_a_redeploy_stands_for_no_request_after_it() -> None:
+    journal = MemoryJournal()
+    async with serving(Steered(), journal) as (service, served):
+        await service.answer(served, asking(), "o", "k")
+    async with serving(Steered(), journal, declaration="the next version") as (service, served):
+        again = await service.answer(served, asking(), "o", "k")
+        with pytest.raises(InvalidRequestError, match="another request"):
+            await service.answer(served, asking("another"), "o", "k")
+    async with serving(Steered(), journal) as (service, served):
+        rolled_back = await service.answer(served, asking(), "o", "k")
+
+    assert [is_replayed for _, is_replayed in (again, rolled_back)] == [False, True]
 
 
 async def test_a_job_is_tried_again_when_the_backend_fails() -> None:
@@ -238,6 +344,32 @@ async def test_an_error_of_a_waiting_caller_that_may_pass_leaves_nothing_behind(
     assert not is_replayed
 
 
+async def test_callers_who_wait_for_a_proof_take_over_when_the_first_fails_in_passing() -> None:
+    workflow = Steered(makes_proofs=True)
+    workflow.gate.clear()
+    workflow.errors = [BackendError("gone")]
+    async with serving(workflow) as (service, served):
+        many = [asyncio.create_task(service.answer(served, asking(), "o", None)) for _ in range(4)]
+        await until(lambda: workflow.num_asked == 1)
+        await asyncio.sleep(0.02)
+        workflow.gate.set()
+        answers = await asyncio.gather(*many, return_exceptions=True)
+
+    assert isinstance(answers[0], BackendError)
+    outcomes = [answer[0] for answer in answers[1:] if isinstance(answer, tuple)]
+    assert [outcome.reply and outcome.reply.output for outcome in outcomes] == ["hello 2"] * 3
+
+
+async def test_each_caller_who_waits_for_a_proof_that_cannot_be_made_hears_why() -> None:
+    workflow = Steered(makes_proofs=True)
+    workflow.errors = [BackendError("gone")] * 3
+    async with serving(workflow) as (service, served):
+        many = [service.answer(served, asking(), "o", None) for _ in range(3)]
+        answers = await asyncio.gather(*many, return_exceptions=True)
+
+    assert [type(answer) for answer in answers] == [BackendError] * 3
+
+
 async def test_jobs_under_way_go_back_into_the_queue_at_shutdown() -> None:
     journal, workflow = MemoryJournal(), Steered()
     workflow.gate.clear()
@@ -274,6 +406,30 @@ async def test_a_job_that_another_took_over_is_let_go() -> None:
 
     assert taken is not None
     assert taken.state is JobState.RUNNING
+
+
+@pytest.mark.parametrize("key", [None, "k"])
+@pytest.mark.parametrize("poll_s", [0.01, 60.0], ids=["noticed", "not noticed"])
+async def test_a_caller_whose_job_another_took_over_gets_what_that_one_stored(
+    key: str | None, poll_s: float
+) -> None:
+    journal, workflow = MemoryJournal(), Steered()
+    workflow.gate.clear()
+    async with serving(workflow, journal, JobOptions(poll_s=poll_s)) as (service, served):
+        asked = asyncio.create_task(service.answer(served, asking(), "o", key))
+        await until(lambda: workflow.num_asked == 1)
+        (job,) = await journal.claim(
+            "another", [served.identity], now_s=time.time() + 60, lease_s=99, limit=1
+        )
+        await asyncio.sleep(0.05)
+        workflow.gate.set()
+        await asyncio.sleep(0.05)
+        assert not asked.done()
+        outcome = JobOutcome(JobState.SUCCEEDED, reply=StoredReply("the other's", 1, 1, None))
+        await journal.finish(job.job_id, "another", outcome, now_s=time.time(), releases_key=False)
+        answer = await asked
+
+    assert answer == (outcome, False)
 
 
 async def test_no_more_jobs_run_at_once_than_allowed() -> None:

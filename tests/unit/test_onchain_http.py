@@ -57,10 +57,47 @@ def test_a_delegated_request_is_answered_for_the_chain(client: TestClient) -> No
     assert bytes.fromhex(reply["raw_input"]) == QUESTION
 
 
+@pytest.mark.parametrize("headers", [{}, {"Prefer": "respond-async"}])
+def test_what_a_delegated_request_lacks_for_the_chain_is_found_before_the_work(
+    headers: dict[str, str],
+) -> None:
+    generator = ScriptedTextGenerator(replies=["never"])
+    chain = {"class": "domain.workflows.chat.ChatWorkflow", "chain": {"codec": "agent_reply"}}
+    with client_of(generator, LLM_WORKFLOWS={"agent": chain}) as client:
+        payload = PAYLOAD | {"destination": 0}
+        response = client.post("/workflows/agent/service_output", json=payload, headers=headers)
+        assert_is_error(response, 400, "data.messageId")
+        assert client.get("/jobs").json() == {"jobs": []}
+
+    assert generator.history == []
+
+
 def test_onchain_input_for_another_container_is_answered_off_chain(client: TestClient) -> None:
     payload = {"source": 0, "destination": 1, "data": QUESTION.hex()}
 
     assert client.post("/service_output", json=payload).json() == "my secret words"
+
+
+def test_the_first_of_a_chain_is_asked_for_a_proof_that_the_last_one_makes(client: TestClient) -> None:
+    payload = {"source": 0, "destination": 1, "data": QUESTION.hex(), "requires_proof": True}
+
+    assert client.post("/service_output", json=payload).json() == "my secret words"
+    assert_is_error(
+        client.post("/service_output", json=payload | {"destination": 0}), 400, "attaches no proofs"
+    )
+
+
+@pytest.mark.parametrize("destination", [0, 1, 2])
+@pytest.mark.parametrize("code", ["400", "500", 503])
+def test_the_error_of_the_container_before_is_no_input(
+    client: TestClient, destination: int, code: str | int
+) -> None:
+    error = {"code": code, "name": "Bad Request", "description": "my secret words"}
+    payload = {"source": 1, "destination": destination, "data": error}
+
+    response = client.post("/service_output", json=payload)
+    assert_is_error(response, 400, "data: is an error of the container before this one")
+    assert "secret" not in response.text
 
 
 def test_another_containers_output_is_the_input(client: TestClient) -> None:
@@ -226,6 +263,17 @@ def test_a_request_with_a_key_is_done_once() -> None:
     assert second.headers["x-completion-tokens"] == first.headers["x-completion-tokens"]
     assert other_key.json() == "second"
     assert_is_error(other_request, 400, "Idempotency-Key: was used for another request")
+
+
+@pytest.mark.parametrize("payload", [{"source": 0, "data": QUESTION.hex()}, PAYLOAD | {"destination": 0}])
+def test_what_was_answered_at_once_and_has_no_key_is_listed_without_its_text(
+    client: TestClient, payload: dict[str, Any]
+) -> None:
+    assert client.post("/service_output", json=payload).status_code == 200
+
+    (job,) = client.get("/jobs").json()["jobs"]
+    assert (job["status"], job["usage"]["completion_tokens"]) == ("succeeded", 3)
+    assert "result" not in job
 
 
 def test_a_key_of_a_job_names_that_job(client: TestClient) -> None:

@@ -9,12 +9,14 @@ from typing import Any
 from eth_abi import abi
 from eth_abi.exceptions import DecodingError
 from eth_abi.exceptions import EncodingError as AbiEncodingError
+from eth_abi.registry import registry
 
+from adapters.infernet.bounded_stream import BoundedStream, ReadTooOftenError
 from domain.chain import ChainLayout
 from domain.errors import EncodingError, FieldProblem, InvalidRequestError
 
 MAX_INPUT_BYTES = 65_536
-"""A contract's input costs it gas by the byte, and pointers in it can make little much."""
+"""A contract's input costs it gas by the byte: more is nobody's."""
 
 PLAIN_TYPES = frozenset({"string", "bytes"})
 MAX_WRAPPED = 2
@@ -33,7 +35,9 @@ def decode(types: Sequence[str], data: bytes, field: str = "data") -> tuple[Any,
     if types and not data:
         raise InvalidRequestError(FieldProblem(field, f"is empty; the workflow reads {named}"))
     try:
-        values: tuple[Any, ...] = abi.decode(types, data)
+        values: tuple[Any, ...] = registry.get_tuple_decoder(*types)(BoundedStream(data, types))
+    except ReadTooOftenError as error:
+        raise InvalidRequestError(FieldProblem(field, "points to the same bytes too often")) from error
     except (DecodingError, OverflowError, UnicodeDecodeError, ValueError, MemoryError) as error:
         raise InvalidRequestError(FieldProblem(field, f"is no ABI encoding of {named}")) from error
     return values

@@ -21,13 +21,8 @@ from eth_hash.auto import keccak
 
 from adapters.infernet import abi
 from adapters.infernet.abi_types import AbiType, parse_types, values_from_json, values_to_json
-from adapters.infernet.ritual_vector import (
-    Arithmetic,
-    DataType,
-    RitualVector,
-    decode_vector,
-    encode_vector,
-)
+from adapters.infernet.reply_fields import field_of, proof_of
+from adapters.infernet.tensor_codec import TensorCodec
 from domain.chain import ChainFormat, ChainLayout, ChainReply
 from domain.conversation import conversation_of
 from domain.errors import ConfigurationError, EncodingError, FieldProblem, InvalidRequestError
@@ -50,10 +45,14 @@ def build_codec(declared: ChainFormat) -> ChainCodec:
     Raises:
         ConfigurationError: there is none of this name, or its options do not fit.
     """
+    if declared.codec != "tensor" and (declared.dtype is not None or declared.decimals is not None):
+        raise ConfigurationError("dtype and decimals are options of the codec tensor")
     if declared.codec == "abi":
         return AbiCodec(declared.input or "()", declared.output or "(string)", declared.layout)
     if declared.input is not None or declared.output is not None:
         raise ConfigurationError("input and output are options of the codec abi")
+    if declared.codec == "tensor":
+        return TensorCodec(declared.dtype, declared.decimals)
     built_in = BUILT_IN.get(declared.codec)
     return built_in(declared.layout) if built_in is not None else _own_codec(declared.codec, declared.layout)
 
@@ -61,14 +60,14 @@ def build_codec(declared: ChainFormat) -> ChainCodec:
 def _own_codec(path: str, layout: ChainLayout) -> ChainCodec:
     module_name, _, class_name = path.rpartition(".")
     if not module_name:
-        raise ConfigurationError(f"there is no codec {path!r}; there are abi, {', '.join(BUILT_IN)}")
+        raise ConfigurationError(f"there is no codec {path!r}; there are abi, tensor, {', '.join(BUILT_IN)}")
     try:
         codec = getattr(importlib.import_module(module_name), class_name)(layout)
     except Exception as error:
         reason = f"{type(error).__name__}: {error}"
         raise ConfigurationError(f"the codec {path} cannot be made: {reason}") from error
     if not isinstance(codec, ChainCodec):
-        raise ConfigurationError(f"{path} is no codec: it needs the methods decode and encode")
+        raise ConfigurationError(f"{path} is no codec: it needs the methods decode, check_input and encode")
     return codec
 
 
@@ -92,6 +91,9 @@ class AbiCodec:
         values = abi.decode(_canonical(self._reads), data)
         decoded: RequestData = values_to_json(self._reads, values)
         return decoded
+
+    def check_input(self, data: RequestData) -> None:
+        self._input(data)
 
     def encode(self, reply: str | dict[str, Any], data: RequestData, raw_input: bytes | None) -> ChainReply:
         raw_output, processed_output = abi.laid_out(
@@ -142,48 +144,29 @@ class MessagesCodec:
         history = [{role: content} for role, content in messages[:-1]]
         return {"key": "", "messageId": "", "text": messages[-1][1], "history": history}
 
+    def check_input(self, data: RequestData) -> None:
+        self._input(data)
+
     def encode(self, reply: str | dict[str, Any], data: RequestData, raw_input: bytes | None) -> ChainReply:
         if not isinstance(reply, str):
             raise EncodingError("the codec messages writes a text, and the workflow replied with an object")
-        if raw_input is None:
-            messages = conversation_of(validated(LLMRequest, data, under="data"))
-            pairs = [(message.role, message.content) for message in messages]
-            raw_input = abi.encode_data(self.TYPES, (0, COMPLETIONS, "", pairs))
         raw_output, processed_output = abi.laid_out(self._layout, ["string"], [reply])
-        return ChainReply(raw_input=raw_input, raw_output=raw_output, processed_output=processed_output)
+        return ChainReply(
+            raw_input=self._input(data) if raw_input is None else raw_input,
+            raw_output=raw_output,
+            processed_output=processed_output,
+        )
 
-
-class TensorCodec:
-    """A tensor each way; the model is the service's own, whatever ``modelId`` says."""
-
-    TYPES = ("bytes", "bytes")
-
-    def __init__(self, _: ChainLayout) -> None:
-        """Both layouts are the same: the wrapping cannot read as a tensor."""
-
-    def decode(self, data: bytes) -> RequestData:
-        _, vector = abi.decode(self.TYPES, data)
-        return {"inputs": list(decode_vector(vector, "data.vector").values)}
-
-    def encode(self, reply: str | dict[str, Any], data: RequestData, raw_input: bytes | None) -> ChainReply:
-        outputs = _field(reply, "outputs")
-        if raw_input is None:
-            inputs = _numbers(data.get("inputs") if isinstance(data, dict) else data)
-            if inputs is None:
-                raise InvalidRequestError(FieldProblem("data.inputs", "should be a list of numbers"))
-            try:
-                raw_input = abi.encode_data(self.TYPES, (b"", _tensor(inputs)))
-            except EncodingError as error:
-                problem = "holds a number that no tensor on chain does"
-                raise InvalidRequestError(FieldProblem("data.inputs", problem)) from error
-        numbers = _numbers(outputs)
-        if numbers is None:
-            raise EncodingError("the field outputs of the workflow's reply is no list of numbers")
-        return ChainReply(raw_input=raw_input, raw_output=_tensor(numbers), proof=proof_of(reply))
+    def _input(self, data: RequestData) -> bytes:
+        messages = conversation_of(validated(LLMRequest, data, under="data"))
+        pairs = [(message.role, message.content) for message in messages]
+        return abi.encode_data(self.TYPES, (0, COMPLETIONS, "", pairs))
 
 
 class AgentReplyCodec:
     """An agent's reply to a message: its rationale, and its vector in 1e18 for the consumer to average.
+
+    An agent that gives no rationale gives an empty one.
 
     The input that is reported is ``(bytes32 hashed, uint48 messageId, address key)``, where ``hashed`` is the
     Keccak hash of the vectors.
@@ -200,21 +183,27 @@ class AgentReplyCodec:
         message_id, key, text = abi.decode(self.READS, data)
         return {"key": key, "messageId": str(message_id), "text": text, "history": []}
 
+    def check_input(self, data: RequestData) -> None:
+        self._sender(data)
+
     def encode(self, reply: str | dict[str, Any], data: RequestData, raw_input: bytes | None) -> ChainReply:  # noqa: ARG002 - reported otherwise
-        request = validated(LLMRequest, data, under="data")
-        reals = _numbers(_field(reply, "vector"))
+        reals = _numbers(field_of(reply, "vector"))
         if reals is None:
             raise EncodingError("the field vector of the workflow's reply is no list of numbers")
         vectors = abi.encode(["int256[]"], [[decimals_from_real(real, DECIMALS) for real in reals]])
-        reported = (keccak(vectors), _message_id(request.messageId), _address(request.key))
-        rationale = str(_field(reply, "rationale"))
+        reported = (keccak(vectors), *self._sender(data))
+        rationale = str(reply.get("rationale", "")) if isinstance(reply, dict) else ""
         raw_output, processed_output = abi.laid_out(self._layout, self.WRITES, [rationale, vectors])
         return ChainReply(
             raw_input=abi.encode_data(self.REPORTS, reported),
             raw_output=raw_output,
-            processed_output=(processed_output),
+            processed_output=processed_output,
             proof=proof_of(reply),
         )
+
+    def _sender(self, data: RequestData) -> tuple[int, str]:
+        request = validated(LLMRequest, data, under="data")
+        return _message_id(request.messageId), _address(request.key)
 
 
 class SummarizerCodec:
@@ -236,12 +225,13 @@ class SummarizerCodec:
         (vector,) = abi.decode(self.READS, data)
         return {"vector": list(vector)}
 
+    def check_input(self, data: RequestData) -> None:
+        self._input(data)
+
     def encode(self, reply: str | dict[str, Any], data: RequestData, raw_input: bytes | None) -> ChainReply:
-        if raw_input is None:
-            vector = data.get("vector") if isinstance(data, dict) else data
-            raw_input = abi.encode_data(self.READS, (vector,))
-        index = _field(reply, "action_index")
-        values = _field(_field(reply, "proof"), "values")
+        raw_input = self._input(data) if raw_input is None else raw_input
+        index = field_of(reply, "action_index")
+        values = field_of(field_of(reply, "proof"), "values")
         hashes = values.get("input_hash", ["0x0"])
         poseidon_hash = int(hashes[0], 16)
         if self._layout is ChainLayout.EXACT:
@@ -255,6 +245,10 @@ class SummarizerCodec:
             proof=proof_of(reply),
         )
 
+    def _input(self, data: RequestData) -> bytes:
+        vector = data.get("vector") if isinstance(data, dict) else data
+        return abi.encode_data(self.READS, (vector,))
+
 
 def _text_codec(layout: ChainLayout) -> ChainCodec:
     return AbiCodec("(string)", "(string)", layout)
@@ -263,29 +257,13 @@ def _text_codec(layout: ChainLayout) -> ChainCodec:
 BUILT_IN: dict[str, Callable[[ChainLayout], ChainCodec]] = {
     "text": _text_codec,
     "messages": MessagesCodec,
-    "tensor": TensorCodec,
     "agent_reply": AgentReplyCodec,
     "summarizer": SummarizerCodec,
 }
 
 
-def proof_of(reply: Any) -> bytes:
-    """Return the ``verifyProof`` calldata in a reply; nothing where there is none."""
-    match reply:
-        case {"proof": {"calldata": {"verifyProof": str(calldata)}}}:
-            return bytes.fromhex(calldata.removeprefix("0x"))
-        case _:
-            return b""
-
-
 def _canonical(types: tuple[AbiType, ...]) -> list[str]:
     return [part.canonical for part in types]
-
-
-def _field(reply: Any, name: str) -> Any:
-    if not isinstance(reply, dict) or name not in reply:
-        raise EncodingError(f"the workflow's reply lacks the field {name}, which its codec writes")
-    return reply[name]
 
 
 def _numbers(values: Any) -> list[int | float] | None:
@@ -293,15 +271,6 @@ def _numbers(values: Any) -> list[int | float] | None:
         isinstance(v, int | float) and not isinstance(v, bool) for v in values
     )
     return values if is_list else None
-
-
-def _tensor(values: list[int | float]) -> bytes:
-    """Write integers as ``int64``, and reals in fixed point of 18 decimals as ``int128``."""
-    if all(isinstance(value, int) for value in values):
-        vector = RitualVector(DataType.INT64, (len(values),), tuple(values))
-        return encode_vector(vector, Arithmetic.IEEE, 0)
-    vector = RitualVector(DataType.FLOAT128, (len(values),), tuple(values))
-    return encode_vector(vector, Arithmetic.FIXED_POINT, DECIMALS)
 
 
 def _message_id(text: str) -> int:

@@ -69,11 +69,12 @@ IEEE_FORMATS = {
 
 @dataclass(frozen=True, slots=True)
 class RitualVector:
-    """A tensor: its values in row-major order."""
+    """A tensor: its values in row-major order, and the decimals of reals that are in fixed point."""
 
     dtype: DataType
     shape: tuple[int, ...]
     values: tuple[int | float, ...]
+    decimals: int | None = None
 
 
 def decode_vector(data: bytes, field: str) -> RitualVector:
@@ -103,6 +104,7 @@ def decode_vector(data: bytes, field: str) -> RitualVector:
                 raise refused("has values outside of their type")
         case Arithmetic.FIXED_POINT if decimals <= MAX_DECIMALS:
             reals = tuple(real_from_decimals(value, decimals) for value in values)
+            return RitualVector(dtype, shape, reals, decimals)
         case Arithmetic.FIXED_POINT:
             raise refused(f"has {decimals} decimals; at most {MAX_DECIMALS} are taken")
         case _:
@@ -112,27 +114,34 @@ def decode_vector(data: bytes, field: str) -> RitualVector:
     return RitualVector(dtype, shape, reals)
 
 
-def encode_vector(vector: RitualVector, arithmetic: Arithmetic, decimals: int) -> bytes:
-    """Write a tensor; in fixed point halves round away from zero.
+def encode_vector(vector: RitualVector) -> bytes:
+    """Write a tensor; in fixed point halves round away from zero, in IEEE 754 to even.
 
     Raises:
         EncodingError: a value does not fit its type.
     """
+    arithmetic = Arithmetic.IEEE if vector.decimals is None else Arithmetic.FIXED_POINT
     try:
-        values = _written(vector, arithmetic, decimals)
+        values = _written(vector)
     except (OverflowError, ValueError, struct.error) as error:
         raise EncodingError(f"a value does not fit {vector.dtype.name.lower()}") from error
     types = (*HEAD_TYPES, f"{vector.dtype.solidity_type}[]")
-    return abi.encode(types, (int(arithmetic), decimals, int(vector.dtype), vector.shape, values))
+    return abi.encode(types, (int(arithmetic), vector.decimals or 0, int(vector.dtype), vector.shape, values))
 
 
-def _written(vector: RitualVector, arithmetic: Arithmetic, decimals: int) -> Sequence[int | bool]:
-    if vector.dtype is DataType.BOOL:
-        return [bool(value) for value in vector.values]
+def _written(vector: RitualVector) -> Sequence[int | bool]:
     if not vector.dtype.is_float:
-        return [int(value) for value in vector.values]
-    if arithmetic is Arithmetic.FIXED_POINT:
-        return [decimals_from_real(float(value), decimals) for value in vector.values]
+        if any(int(value) != value for value in vector.values):
+            raise ValueError("the number is not whole")
+        if vector.dtype is not DataType.BOOL:
+            return [int(value) for value in vector.values]
+        if any(value not in {0, 1} for value in vector.values):
+            raise ValueError("the number is neither 0 nor 1")
+        return [bool(value) for value in vector.values]
+    if vector.decimals is not None:
+        return [decimals_from_real(value, vector.decimals) for value in vector.values]
+    if not all(map(isfinite, vector.values)):
+        raise ValueError("the number is not finite")
     as_real, as_bits = IEEE_FORMATS[vector.dtype]
     return [int(struct.unpack(as_bits, struct.pack(as_real, value))[0]) for value in vector.values]
 

@@ -69,8 +69,11 @@ class MemoryJournal:
                 claimed.append(record.job)
         return claimed
 
-    async def renew(self, claimant: str, *, now_s: float, lease_s: float) -> list[str]:
-        mine = [r for r in self._records.values() if self._is_claimed(r, claimant)]
+    async def renew(
+        self, claimant: str, job_ids: Sequence[str], *, now_s: float, lease_s: float
+    ) -> list[str]:
+        records = [self._records[job_id] for job_id in job_ids if job_id in self._records]
+        mine = [record for record in records if self._is_claimed(record, claimant)]
         for record in mine:
             record.lease_until_s = now_s + lease_s
         return [record.job.job_id for record in mine]
@@ -95,11 +98,14 @@ class MemoryJournal:
         if record is not None and self._is_claimed(record, claimant):
             del self._records[job_id]
 
-    async def abandon(self, outcome: JobOutcome, *, created_before_s: float, now_s: float) -> int:
+    async def abandon(
+        self, outcome: JobOutcome, identities: Sequence[str], *, created_before_s: float, now_s: float
+    ) -> int:
         left = [
             record
             for record in self._records.values()
             if record.job.created_s < created_before_s
+            and record.identity not in identities
             and (
                 record.job.state is JobState.QUEUED
                 or (record.job.state is JobState.RUNNING and record.lease_until_s < now_s)

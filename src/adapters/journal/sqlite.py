@@ -150,13 +150,15 @@ class SqliteJournal:
 
         return await self._run(work)
 
-    async def renew(self, claimant: str, *, now_s: float, lease_s: float) -> list[str]:
+    async def renew(
+        self, claimant: str, job_ids: Sequence[str], *, now_s: float, lease_s: float
+    ) -> list[str]:
         def work(connection: sqlite3.Connection) -> list[str]:
             with _transaction(connection):
                 rows = connection.execute(
-                    "UPDATE jobs SET lease_until_s = ? "
-                    "WHERE claimant = ? AND state = 'running' RETURNING job_id",
-                    (now_s + lease_s, claimant),
+                    "UPDATE jobs SET lease_until_s = ? WHERE claimant = ? AND state = 'running' "
+                    "AND job_id IN (SELECT value FROM json_each(?)) RETURNING job_id",
+                    (now_s + lease_s, claimant, json.dumps(list(job_ids))),
                 ).fetchall()
             return [str(row["job_id"]) for row in rows]
 
@@ -185,14 +187,18 @@ class SqliteJournal:
             {"job_id": job_id, "claimant": claimant},
         )
 
-    async def abandon(self, outcome: JobOutcome, *, created_before_s: float, now_s: float) -> int:
+    async def abandon(
+        self, outcome: JobOutcome, identities: Sequence[str], *, created_before_s: float, now_s: float
+    ) -> int:
         values = {
+            "identities": json.dumps(list(identities)),
             "created_before_s": created_before_s,
             **self._end_values(outcome, now_s, releases_key=True),
         }
         is_free = "(state = 'queued' OR (state = 'running' AND lease_until_s < :now_s))"
         return await self._changes(
-            f"UPDATE jobs SET {ENDING} WHERE {is_free} AND created_s < :created_before_s",  # noqa: S608
+            f"UPDATE jobs SET {ENDING} WHERE {is_free} AND created_s < :created_before_s "  # noqa: S608
+            "AND identity NOT IN (SELECT value FROM json_each(:identities))",
             values,
         )
 

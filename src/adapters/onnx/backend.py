@@ -18,7 +18,7 @@ from functools import partial
 from pathlib import Path
 from typing import Generic, TypeVar
 
-from adapters.manifest import check_sizes
+from adapters.manifest import check_sizes, fingerprint_of
 from adapters.onnx.admission import Admission
 from adapters.onnx.chat_template import ChatTemplate, read_chat_template
 from adapters.onnx.engine import Engine, EngineLoad
@@ -215,7 +215,8 @@ class OnnxTextGenerator:
             max_length=context_length,
             prefix_cache_bytes=options.prefix_cache_bytes,
         )
-        self._model = ModelDescription(self._model.model_id, context_length, session.provider)
+        fingerprint = fingerprint_of(self._folder)
+        self._model = ModelDescription(self._model.model_id, context_length, session.provider, fingerprint)
         engine = Engine(
             session,
             Scheduler(num_slots=options.max_running_sequences),

@@ -65,7 +65,9 @@ class OpenAITextGenerator:
 
     @property
     def model(self) -> ModelDescription:
-        return ModelDescription(self._model_id or "unknown")
+        if self._model_id is None:
+            return ModelDescription("unknown", fingerprint=None)
+        return ModelDescription(self._model_id, fingerprint=repr((self._base_url, self._embedding_model)))
 
     @property
     def capabilities(self) -> frozenset[Capability]:

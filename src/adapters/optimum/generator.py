@@ -24,6 +24,7 @@ from transformers import (
     TextStreamer,
 )
 
+from adapters.manifest import fingerprint_of
 from domain.errors import (
     BackendError,
     ConfigurationError,
@@ -150,7 +151,10 @@ class OptimumTextGenerator:
             getattr(model.config, "max_position_embeddings", 0) or tokenizer.model_max_length
         )
         self._description = ModelDescription(
-            self._description.model_id, context_length, str(model.providers[0])
+            self._description.model_id,
+            context_length,
+            str(model.providers[0]),
+            fingerprint_of(self._folder),
         )
         return model, tokenizer, context_length
 

@@ -59,7 +59,7 @@ class ScriptedTextGenerator:
 
     @property
     def model(self) -> ModelDescription:
-        return ModelDescription("scripted", self._context_length, provider=None)
+        return ModelDescription("scripted", self._context_length, fingerprint=repr(self._reply))
 
     async def open(self) -> None:
         self._is_open = True

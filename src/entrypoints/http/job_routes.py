@@ -42,7 +42,8 @@ def job_content(job: Job) -> dict[str, Any]:
     }
     if job.outcome is not None and job.outcome.reply is not None:
         reply = job.outcome.reply
-        content["result"] = reply.output
+        if reply.output is not None:
+            content["result"] = reply.output
         content["usage"] = {
             "prompt_tokens": reply.num_prompt_tokens,
             "completion_tokens": reply.num_completion_tokens,
