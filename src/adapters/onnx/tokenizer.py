@@ -28,6 +28,11 @@ class Tokenizer:
         ids: list[int] = self._tokenizer.encode(text, add_special_tokens=False).ids
         return ids
 
+    def to_json(self) -> str:
+        """Return the text of ``tokenizer.json``, for a library that reads it anew."""
+        text: str = self._tokenizer.to_str()
+        return text
+
     def detokenizer(self) -> "Detokenizer":
         """Return a fresh detokenizer for one answer."""
         return Detokenizer(self._tokenizer)
