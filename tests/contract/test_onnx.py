@@ -1,7 +1,9 @@
 """The engine keeps the contract with the default model, and scores as it generates."""
 
 import asyncio
+import json
 import math
+import re
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
@@ -176,3 +178,27 @@ async def test_a_text_that_repeats_is_copied_as_plain_decoding_does(smollm2_fold
         await generator.close()
 
     assert_same_up_to_near_ties(*answers)
+
+
+async def test_constrained_answers_have_their_form_beside_free_ones(smollm2: OnnxTextGenerator) -> None:
+    schema = {
+        "type": "object",
+        "properties": {"city": {"type": "string", "maxLength": 20}, "is_capital": {"type": "boolean"}},
+        "required": ["city", "is_capital"],
+        "additionalProperties": False,
+    }
+    forms = [{"json_schema": schema}, {"regex": "[0-9]{3}-[0-9]{4}"}, {"choices": ["buy", "sell"]}, None]
+    asked = [prompt("Tell me about Paris.", max_tokens=60, constraint=form) for form in forms]
+
+    city, number, choice, free = await asyncio.gather(*(collect(smollm2.generate(each)) for each in asked))
+
+    assert set(json.loads(city.text)) == {"city", "is_capital"}
+    assert re.fullmatch("[0-9]{3}-[0-9]{4}", number.text)
+    assert choice.text in {"buy", "sell"}
+    assert {city.finish_reason, number.finish_reason, choice.finish_reason} == {FinishReason.STOP}
+    assert len(free.text) > 20
+
+
+async def test_a_constraint_that_is_none_names_its_field(smollm2: OnnxTextGenerator) -> None:
+    with pytest.raises(InvalidRequestError, match=r"^constraint\.regex"):
+        await collect(smollm2.generate(prompt(constraint={"regex": "(unclosed"})))

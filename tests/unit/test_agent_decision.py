@@ -1,6 +1,7 @@
 """The agent-decision workflow over fakes: when it proves, whose action it tells, what it refuses."""
 
 import asyncio
+import re
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
@@ -8,6 +9,7 @@ from typing import Any
 import pytest
 
 from adapters.scripted import ScriptedTextGenerator
+from domain.constraints import OutputConstraint
 from domain.decisions import Decision
 from domain.errors import (
     BackendError,
@@ -17,11 +19,11 @@ from domain.errors import (
     OverloadedError,
     ServiceError,
 )
-from domain.generation import SamplingParameters
+from domain.generation import Capability, SamplingParameters
 from domain.proofs import CircuitDescription, ProofResult, ProofTimings
 from domain.runner import RunnerLimits, WorkflowRunner
 from domain.workflow import WorkflowPorts
-from domain.workflows.agent_decision import AgentDecisionWorkflow
+from domain.workflows.agent_decision import ONE_SENTENCE, AgentDecisionWorkflow
 
 DATA = {"key": "1", "messageId": "2", "text": "please buy it", "history": []}
 
@@ -72,11 +74,20 @@ class FixedProver:
         return ProofResult("c", b"p", (7, self._index), values, b"call", None, timings)
 
 
+class ObedientTextGenerator(ScriptedTextGenerator):
+    """Claims to follow constraints."""
+
+    capabilities = ScriptedTextGenerator.capabilities | {Capability.CONSTRAINTS}
+
+
 @asynccontextmanager
 async def running(
-    workflow: AgentDecisionWorkflow, prover: FixedProver | None, head: FixedHead | None = None
+    workflow: AgentDecisionWorkflow,
+    prover: FixedProver | None,
+    head: FixedHead | None = None,
+    generator: ScriptedTextGenerator | None = None,
 ) -> AsyncIterator[WorkflowRunner]:
-    generator = ScriptedTextGenerator("because of the moon", embedding_size=4)
+    generator = generator or ScriptedTextGenerator("because of the moon", embedding_size=4)
     await generator.open()
     runner = WorkflowRunner("decision", workflow, RunnerLimits())
     loop = asyncio.get_running_loop()
@@ -107,6 +118,38 @@ async def test_a_decision_has_action_probabilities_rationale_and_vector() -> Non
     assert reply["rationale"] == "because of the moon"
     assert len(reply["vector"]) == 2
     assert "proof" not in reply
+
+
+@pytest.mark.parametrize(
+    ("kind", "constraint"), [(ObedientTextGenerator, ONE_SENTENCE), (ScriptedTextGenerator, None)]
+)
+async def test_the_rationale_is_one_sentence_where_the_backend_can_be_constrained(
+    kind: type[ScriptedTextGenerator], constraint: OutputConstraint | None
+) -> None:
+    generator = kind(replies=["Because."], embedding_size=4)
+    async with running(AgentDecisionWorkflow(), None, generator=generator) as runner:
+        await answer(runner)
+
+    assert [prompt.parameters.constraint for prompt in generator.history] == [constraint]
+
+
+async def test_a_request_may_ask_for_a_rationale_of_another_form() -> None:
+    generator = ObedientTextGenerator(replies=["yes"], embedding_size=4)
+    form = OutputConstraint(choices=("yes", "no"))
+    async with running(AgentDecisionWorkflow(), None, generator=generator) as runner:
+        await runner.run(DATA | {"parameters": {"constraint": {"choices": ["yes", "no"]}}})
+
+    assert generator.history[0].parameters.constraint == form
+
+
+@pytest.mark.parametrize("text", ["It costs 3.5 ETH.", "Why not!", '"So be it", they said.'])
+def test_a_sentence_is_one(text: str) -> None:
+    assert re.fullmatch(str(ONE_SENTENCE.regex), text)
+
+
+@pytest.mark.parametrize("text", ["It was. It is.", "No end", " A space.", "Two\nlines.", "..."])
+def test_what_is_no_sentence_or_several_is_none(text: str) -> None:
+    assert not re.fullmatch(str(ONE_SENTENCE.regex), text)
 
 
 async def test_a_proof_is_made_when_the_request_asks_or_the_settings_say() -> None:

@@ -5,6 +5,7 @@ import threading
 from dataclasses import dataclass, field
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -16,7 +17,7 @@ from adapters.onnx.prompt_lookup import PromptLookup
 from adapters.onnx.sampler import Floats, RowSampling
 from adapters.onnx.scheduler import Scheduler
 from adapters.onnx.sequence import Constraint, Event, LabelScoring, Sequence, TextEmbedding
-from domain.errors import BackendError, ServiceError, UnavailableError
+from domain.errors import BackendError, FieldProblem, InvalidRequestError, ServiceError, UnavailableError
 from domain.generation import FinishReason, SamplingParameters, TokenChunk, Usage
 from domain.stop_sequences import StopSequenceFilter
 from tests.fakes.model_runner import VOCAB_SIZE, CachingModelRunner, next_token_id
@@ -259,18 +260,25 @@ class CountsInTens:
     def __init__(self, num_tokens: int) -> None:
         self.num_tokens = num_tokens
         self.accepted: list[int] = []
-        self.num_applied = 0
+        self.num_asked = 0
 
-    def apply(self, logits: Floats) -> None:
-        self.num_applied += 1
-        allowed = (len(self.accepted) + 1) * 10 % VOCAB_SIZE
-        logits[np.arange(VOCAB_SIZE) != allowed] = -np.inf
+    @property
+    def next_id(self) -> int:
+        return (len(self.accepted) + 1) * 10 % VOCAB_SIZE
 
-    def accept(self, token_id: int) -> None:
-        self.accepted.append(token_id)
+    def allows(self, token_id: int) -> bool:
+        self.num_asked += 1
+        return token_id == self.next_id
+
+    def fill(self, mask: npt.NDArray[np.uint8]) -> None:
+        mask[:] = 0
+        mask[self.next_id // 8] = 1 << self.next_id % 8
+
+    def accept(self, token_ids: list[int]) -> None:
+        self.accepted += token_ids
 
     def forced(self) -> list[int]:
-        return [(len(self.accepted) + 1) * 10 % VOCAB_SIZE] if len(self.accepted) % 2 else []
+        return [self.next_id] if len(self.accepted) % 2 else []
 
     @property
     def is_complete(self) -> bool:
@@ -291,8 +299,30 @@ def test_a_form_is_kept_and_its_forced_tokens_are_not_sampled(num_others: int) -
 
     assert text == "10 20 30 40 0 10 20 30 "
     assert last.finish_reason is FinishReason.STOP
-    assert form.num_applied == 4
+    assert form.num_asked == 4
     assert other_texts == [expected_text([index], 40) for index in range(num_others)]
+
+
+class BreaksOff(CountsInTens):
+    """A form that cannot be followed behind the third token."""
+
+    def accept(self, token_ids: list[int]) -> None:
+        super().accept(token_ids)
+        if len(self.accepted) > 3:
+            raise InvalidRequestError(FieldProblem("constraint", "is too complex"))
+
+
+def test_a_form_that_cannot_be_followed_ends_its_own_answer_alone() -> None:
+    engine = new_engine(CachingModelRunner(3, MAX_LENGTH), 3)
+    caller, other = Caller(), Caller()
+    engine.submit(sequence(other, [3], 40))
+    engine.submit(sequence(caller, [1, 2], 20, constraint=BreaksOff(8)))
+    with pytest.raises(InvalidRequestError, match="too complex"):
+        caller.result()
+
+    assert other.result()[0] == expected_text([3], 40)
+    engine.stop()
+    assert caller.events.empty()
 
 
 def test_a_prefix_that_was_computed_before_is_not_computed_again() -> None:
@@ -334,8 +364,9 @@ def test_an_answer_that_repeats_is_guessed_and_stays_the_same() -> None:
     form = [4, 5, 6, 7, 8, 9]
 
     class Repeats(CountsInTens):
-        def apply(self, logits: Floats) -> None:
-            logits[np.arange(VOCAB_SIZE) != form[len(self.accepted) % len(form)]] = -np.inf
+        @property
+        def next_id(self) -> int:
+            return form[len(self.accepted) % len(form)]
 
         def forced(self) -> list[int]:
             return []

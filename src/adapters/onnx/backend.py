@@ -21,6 +21,7 @@ from typing import Generic, TypeVar
 from adapters.manifest import check_sizes, fingerprint_of
 from adapters.onnx.admission import Admission
 from adapters.onnx.chat_template import ChatTemplate, read_chat_template
+from adapters.onnx.constraint import ConstraintCompiler, TokenConstraint
 from adapters.onnx.engine import Engine, EngineLoad
 from adapters.onnx.model_folder import read_model_folder
 from adapters.onnx.prefill_budget import PrefillBudget
@@ -80,6 +81,7 @@ class _Loaded:
     outbox: "_Outbox"
     tokenizer: Tokenizer
     chat_template: ChatTemplate
+    constraints: ConstraintCompiler
     eos_token_ids: frozenset[int]
     context_length: int
     has_hidden_states: bool
@@ -93,6 +95,7 @@ class OnnxTextGenerator:
         self._folder = folder
         self._options = options
         self._preparation = ThreadPoolExecutor(1, thread_name_prefix="onnx-prepare")
+        self._compilation = ThreadPoolExecutor(1, thread_name_prefix="onnx-constrain")
         self._admission = Admission(
             max_requests=options.max_waiting_requests, max_tokens=options.max_waiting_tokens
         )
@@ -110,6 +113,7 @@ class OnnxTextGenerator:
             {
                 Capability.LABEL_SCORES,
                 Capability.LOGPROBS,
+                Capability.CONSTRAINTS,
                 Capability.TEXT_PROMPTS,
                 *({Capability.EMBEDDINGS} if has_embeddings else ()),
             },
@@ -133,7 +137,9 @@ class OnnxTextGenerator:
         if self._loaded is not None:
             loaded, self._loaded = self._loaded, None
             await asyncio.get_running_loop().run_in_executor(self._preparation, loaded.engine.stop)
+            loaded.constraints.close()
         self._preparation.shutdown(wait=False)
+        self._compilation.shutdown(wait=False)
 
     async def ping(self) -> None:
         if not self._ready().engine.is_running:
@@ -148,7 +154,12 @@ class OnnxTextGenerator:
             loaded.outbox.put(partial(events.put_nowait, event))
 
         with self._admission.enter(_most_tokens(loaded, prompt)) as ticket:
-            sequence = await loop.run_in_executor(self._preparation, _sequence, loaded, prompt, emit)
+            constraint: TokenConstraint | None = None
+            if (declared := prompt.parameters.constraint) is not None:
+                compiled = loop.run_in_executor(self._compilation, loaded.constraints.compile, declared)
+                constraint = await compiled
+            prepared = partial(_sequence, loaded, prompt, emit, constraint)
+            sequence = await loop.run_in_executor(self._preparation, prepared)
             ticket.correct(len(sequence.prompt_ids))
             loaded.engine.submit(sequence)
             is_over = False
@@ -230,6 +241,7 @@ class OnnxTextGenerator:
             outbox,
             tokenizer,
             chat_template,
+            ConstraintCompiler(tokenizer, folder.eos_token_ids, folder.vocab_size),
             folder.eos_token_ids,
             context_length,
             folder.hidden_states_name is not None,
@@ -301,7 +313,9 @@ def _most_tokens(loaded: _Loaded, prompt: Prompt) -> int:
     return min(num_bytes, loaded.context_length)  # one that is longer is refused
 
 
-def _sequence(loaded: _Loaded, prompt: Prompt, emit: Callable[[Event], None]) -> EngineSequence:
+def _sequence(
+    loaded: _Loaded, prompt: Prompt, emit: Callable[[Event], None], constraint: TokenConstraint | None
+) -> EngineSequence:
     text = loaded.chat_template.render(prompt.messages) if prompt.text is None else prompt.text
     prompt_ids = loaded.tokenizer.encode(text)
     if not prompt_ids:
@@ -315,10 +329,11 @@ def _sequence(loaded: _Loaded, prompt: Prompt, emit: Callable[[Event], None]) ->
         priority=prompt.priority,
         max_tokens=min(parameters.max_tokens or room, room),
         eos_token_ids=frozenset() if parameters.ignore_eos else loaded.eos_token_ids,
-        sampling=RowSampling(parameters, prompt_ids),
+        sampling=RowSampling(parameters, prompt_ids, constraint),
         detokenizer=loaded.tokenizer.detokenizer(),
         stop=StopSequenceFilter(parameters.stop),
         emit=emit,
+        constraint=constraint,
         lookup=PromptLookup(prompt_ids, max_draft_tokens) if max_draft_tokens else None,
     )
 

@@ -284,13 +284,15 @@ class Engine:
                 strict=True,
             )
         )
-        finished = [
-            row
-            for index, (row, token_id) in enumerate(zip(rows, token_ids, strict=True))
-            if row.append(token_id, logprobs.get(index))
-        ]
-        for row in finished:
+        finished = []
+        for index, (row, token_id) in enumerate(zip(rows, token_ids, strict=True)):
+            try:
+                if not row.append(token_id, logprobs.get(index)):
+                    continue
+            except ServiceError as error:
+                row.emit_error(error)
             self._keep_prefix(row)
+            finished.append(row)
         self._remove(finished)
         return bool(finished)
 

@@ -5,11 +5,11 @@ random numbers, so that neither its neighbours nor its place in the batch change
 """
 
 from collections.abc import Iterable, Sequence
-from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 
+from adapters.onnx.token_mask import AllowedTokens, mask_rows
 from domain.generation import SamplingParameters
 
 Floats = npt.NDArray[np.float32]
@@ -21,14 +21,6 @@ CANDIDATE_WEIGHTS = 1e-3, 1e-5, 0.0
 filters may keep."""
 DRAW_BLOCK = 256
 """Weights summed together before one is drawn."""
-
-
-class AllowedTokens(Protocol):
-    """Tells which tokens may come next."""
-
-    def apply(self, logits: Floats) -> None:
-        """Set the logits of those that may not, of ``float32[vocab]``, to minus infinity, in place."""
-        ...
 
 
 class RowSampling:
@@ -44,7 +36,7 @@ class RowSampling:
         self, parameters: SamplingParameters, prompt_ids: Iterable[int], allowed: AllowedTokens | None = None
     ) -> None:
         self.parameters = parameters
-        self._allowed = allowed
+        self.allowed = allowed
         self._random = np.random.default_rng(parameters.seed)
         self._repeats = parameters.repetition_penalty != 1
         self._counts_answer = bool(parameters.presence_penalty or parameters.frequency_penalty)
@@ -64,10 +56,10 @@ class RowSampling:
     @property
     def adjusts(self) -> bool:
         """Whether the model's logits are not taken as they stand."""
-        return self._repeats or self._counts_answer or self._allowed is not None
+        return self._repeats or self._counts_answer
 
     def adjust(self, logits: Floats) -> None:
-        """Apply penalties and the constraint to ``logits: float32[vocab]``, in place."""
+        """Apply the penalties to ``logits: float32[vocab]``, in place."""
         if self._repeats and self._seen:
             token_ids = np.fromiter(self._seen, np.int64, len(self._seen))
             seen, penalty = logits[token_ids], np.float32(self.parameters.repetition_penalty)
@@ -78,8 +70,6 @@ class RowSampling:
             counts = np.fromiter(self._answer_counts.values(), np.float32, num_tokens)
             parameters = self.parameters
             logits[token_ids] -= parameters.presence_penalty + parameters.frequency_penalty * counts
-        if self._allowed is not None:
-            self._allowed.apply(logits)
 
     def draw(self) -> float:
         """Return the next random number in [0, 1)."""
@@ -98,6 +88,7 @@ def sample_rows(logits: Floats, rows: Sequence[RowSampling]) -> list[int]:
     for index, row in enumerate(rows):
         if row.adjusts:
             row.adjust(logits[index])
+    mask_rows(logits, [row.allowed for row in rows], [row.is_greedy for row in rows])
     token_ids = logits.argmax(axis=-1)
     filtering = [index for index, row in enumerate(rows) if not row.is_greedy and row.filters]
     if filtering:

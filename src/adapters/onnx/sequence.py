@@ -12,7 +12,8 @@ import numpy as np
 import numpy.typing as npt
 
 from adapters.onnx.prompt_lookup import PromptLookup
-from adapters.onnx.sampler import AllowedTokens, Floats, RowSampling
+from adapters.onnx.sampler import Floats, RowSampling
+from adapters.onnx.token_mask import AllowedTokens
 from adapters.onnx.tokenizer import Detokenizer
 from domain.errors import ServiceError
 from domain.generation import FinishReason, TokenChunk, TokenLogprob, Usage
@@ -25,8 +26,12 @@ Event: TypeAlias = TokenChunk | ServiceError
 class Constraint(AllowedTokens, Protocol):
     """The form of an answer, as far as it has come."""
 
-    def accept(self, token_id: int) -> None:
-        """Take note of the next token of the answer."""
+    def accept(self, token_ids: list[int]) -> None:
+        """Take the next tokens of the answer.
+
+        Raises:
+            InvalidRequestError: the form cannot be followed any further.
+        """
         ...
 
     def forced(self) -> list[int]:
@@ -119,6 +124,9 @@ class Sequence(Work):
 
         Returns:
             True when the answer is complete.
+
+        Raises:
+            ServiceError: its form cannot be followed any further.
         """
         if self._append(token_id, logprob):
             return True
@@ -136,7 +144,7 @@ class Sequence(Work):
             self.lookup.observe(token_id)
         is_formed = False
         if self.constraint is not None:
-            self.constraint.accept(token_id)
+            self.constraint.accept([token_id])
             is_formed = self.constraint.is_complete
         logprobs = () if logprob is None else (logprob,)
         text = self.stop.feed(self.detokenizer.step(token_id))

@@ -58,7 +58,12 @@ class Tokenizer:
 
     @cached_property
     def _is_byte_level(self) -> bool:
-        return '"ByteLevel"' in json.dumps(json.loads(self._tokenizer.to_str())["decoder"])
+        return '"ByteLevel"' in json.dumps(json.loads(self.to_json())["decoder"])
+
+    def to_json(self) -> str:
+        """Return the text of ``tokenizer.json``, for a library that reads it anew."""
+        text: str = self._tokenizer.to_str()
+        return text
 
     def detokenizer(self) -> "Detokenizer":
         """Return a fresh detokenizer for one answer."""

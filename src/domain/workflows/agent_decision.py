@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from domain.chain import ChainFormat
+from domain.constraints import OutputConstraint
 from domain.conversation import conversation_of
 from domain.decisions import Decision
 from domain.errors import (
@@ -36,6 +37,8 @@ DEFAULT_INSTRUCTION = (
     "Say why, in one short sentence."
 )
 MAX_RATIONALE_TOKENS = 48
+ONE_SENTENCE = OutputConstraint(regex=r"[^\s.!?]([^\r\n.!?]|[0-9][.][0-9]){0,300}[.!?]")
+"""One line, up to the first full stop that is none between digits."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,12 +58,13 @@ class AgentDecisionWorkflow(LLMInferenceWorkflow):
 
     Args:
         proves_always: attach a proof to every reply, whether or not the request asks for one.
-        has_rationale: let the model give a reason, which costs a generation.
+        has_rationale: let the model give a reason, which costs a generation; where the backend can constrain
+            its output, the reason is one sentence, unless the request asks for another form.
         instruction: the system message for the rationale; ``{action}`` stands for the action.
     """
 
     requires: ClassVar[frozenset[Capability]] = frozenset({Capability.EMBEDDINGS, Capability.DECISION_HEAD})
-    optional: ClassVar[frozenset[Capability]] = frozenset({Capability.PROOFS})
+    optional: ClassVar[frozenset[Capability]] = frozenset({Capability.PROOFS, Capability.CONSTRAINTS})
     chain_format: ClassVar[ChainFormat] = ChainFormat(codec="agent_reply")
 
     def __init__(
@@ -154,6 +158,12 @@ class AgentDecisionWorkflow(LLMInferenceWorkflow):
         if not self._has_rationale:
             return None
         messages = conversation_of(request, self._instruction.replace("{action}", action))
-        limited = self.ports.default_parameters.model_copy(update={"max_tokens": MAX_RATIONALE_TOKENS})
+        has_constraints = Capability.CONSTRAINTS in self.ports.generator.capabilities
+        limited = self.ports.default_parameters.model_copy(
+            update={
+                "max_tokens": MAX_RATIONALE_TOKENS,
+                "constraint": ONE_SENTENCE if has_constraints else None,
+            }
+        )
         generation = await self.complete(Prompt(messages, limited.overridden_by(request.parameters)))
         return generation.text.strip()
