@@ -255,7 +255,7 @@ def test_a_cancelled_sequence_leaves_within_a_step() -> None:
 
 
 class CountsInTens:
-    """A form: 10, 20, 30, …; every number behind the first of a pair is forced."""
+    """A form: 10, 20, 30, …; the first of each pair is forced."""
 
     def __init__(self, num_tokens: int) -> None:
         self.num_tokens = num_tokens
@@ -278,7 +278,7 @@ class CountsInTens:
         self.accepted += token_ids
 
     def forced(self) -> list[int]:
-        return [self.next_id] if len(self.accepted) % 2 else []
+        return [self.next_id] if len(self.accepted) % 2 == 0 else []
 
     @property
     def is_complete(self) -> bool:

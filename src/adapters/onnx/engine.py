@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
 from typing import Protocol
 
 import numpy as np
@@ -203,7 +204,7 @@ class Engine:
                 self._keep_prefix(work)
                 with self._changed:
                     self._scheduler.start_decoding(work)
-                self._take_tokens([work], logits)
+                self._start_answer(work, logits)
             case LabelScoring():
                 self._keep_prefix(work)
                 self._score(work, slot, logits)
@@ -267,6 +268,11 @@ class Engine:
         if sequence.lookup is not None and guesses:
             sequence.lookup.learn(sequence.num_cached - num_checked, len(guesses))
 
+    def _start_answer(self, sequence: Sequence, logits: Floats) -> None:
+        """Choose the first token, unless the answer's form does."""
+        if not self._finish([sequence], [sequence.append_forced]) and not sequence.output_ids:
+            self._take_tokens([sequence], logits)
+
     def _take_tokens(self, rows: list[Sequence], logits: Floats) -> bool:
         """Choose the next token of each row; returns whether one of them is finished."""
         wanted = [index for index, row in enumerate(rows) if row.wants_logprobs]
@@ -284,10 +290,20 @@ class Engine:
                 strict=True,
             )
         )
+        return self._finish(
+            rows,
+            [
+                partial(row.append, token_id, logprobs.get(index))
+                for index, (row, token_id) in enumerate(zip(rows, token_ids, strict=True))
+            ],
+        )
+
+    def _finish(self, rows: list[Sequence], appends: list[Callable[[], bool]]) -> bool:
+        """Let each row take its tokens; returns whether one of them is finished, or failed."""
         finished = []
-        for index, (row, token_id) in enumerate(zip(rows, token_ids, strict=True)):
+        for row, append in zip(rows, appends, strict=True):
             try:
-                if not row.append(token_id, logprobs.get(index)):
+                if not append():
                     continue
             except ServiceError as error:
                 row.emit_error(error)

@@ -128,11 +128,13 @@ class Sequence(Work):
         Raises:
             ServiceError: its form cannot be followed any further.
         """
-        if self._append(token_id, logprob):
-            return True
+        return self._append(token_id, logprob) or self.append_forced()
+
+    def append_forced(self) -> bool:
+        """Take the tokens that the answer's form forces next, if any; otherwise as ``append``."""
         if self.constraint is None:
             return False
-        return any(self._append(forced, None) for forced in self.constraint.forced())
+        return any(self._append(token_id, None) for token_id in self.constraint.forced())
 
     def _append(self, token_id: int, logprob: TokenLogprob | None) -> bool:
         self.output_ids.append(token_id)
