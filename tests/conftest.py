@@ -3,12 +3,17 @@
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from adapters.onnx.builder import BuildOptions, Precision, SilentReporter, build_model_folder
 from entrypoints.model_source import packaged_gguf
 from tests.checkpoints import LLAMA, write_safetensors_checkpoint
 
 TESTS = Path(__file__).parent
+
+# how long an example takes is the machine's affair
+settings.register_profile("untimed", deadline=None)
+settings.load_profile("untimed")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
