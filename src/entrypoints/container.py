@@ -13,6 +13,7 @@ import structlog
 
 from adapters.infernet import build_codec
 from adapters.settings import Backend, JournalKind, Settings, WorkflowSettings
+from domain.direct_runner import DirectRunner
 from domain.errors import ConfigurationError, ServiceError
 from domain.generation import Capability
 from domain.job_service import JobOptions, JobService
@@ -37,6 +38,8 @@ class Container:
 
     settings: Settings
     generator: TextGenerator
+    direct: DirectRunner
+    """The generator without a workflow."""
     decision_head: DecisionHead | None
     prover: Prover | None
     workflows: dict[str, ServedWorkflow]
@@ -115,9 +118,11 @@ def build_container(settings: Settings, *, generator: TextGenerator | None = Non
         retention_s=settings.job_retention_s,
         request_timeout_s=settings.request_timeout_s,
     )
+    backend = generator or build_generator(settings)
     return Container(
         settings,
-        generator or build_generator(settings),
+        backend,
+        DirectRunner(backend, limits),
         build_decision_head(settings),
         build_prover(settings),
         workflows,

@@ -12,7 +12,7 @@ import structlog
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from entrypoints.http.errors import error_response, log_failure
+from entrypoints.http.errors import FAILED, error_response, log_failure
 
 log = structlog.stdlib.get_logger()
 
@@ -52,7 +52,7 @@ class RequestLogMiddleware:
             except Exception as error:  # noqa: BLE001 - the last resort
                 log_failure(error)
                 if status is None:
-                    response = error_response(500, "the service failed; the request id finds it in the log")
+                    response = error_response(scope, 500, FAILED)
                     await response(scope, receive, send_with_id)
             finally:
                 write = log.debug if scope["path"] in QUIET_PATHS else log.info
