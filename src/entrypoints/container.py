@@ -249,7 +249,7 @@ def _optimum_generator(settings: Settings) -> TextGenerator:
 
 
 def _openai_generator(settings: Settings) -> TextGenerator:
-    from adapters.openai_http import OpenAITextGenerator
+    from adapters.openai_http.generator import OpenAITextGenerator
 
     if settings.openai_base_url is None:
         raise ConfigurationError("LLM_BACKEND=openai needs LLM_OPENAI_BASE_URL, e.g. http://host:8000/v1")
