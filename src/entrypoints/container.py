@@ -8,6 +8,7 @@ import asyncio
 import os
 from dataclasses import dataclass
 from importlib.metadata import version
+from pathlib import Path
 
 import structlog
 
@@ -94,21 +95,20 @@ class Container:
         )
 
 
-def build_container(settings: Settings, *, generator: TextGenerator | None = None) -> Container:
+def build_container(
+    settings: Settings, *, generator: TextGenerator | None = None, engine_socket: Path | None = None
+) -> Container:
     """Wire the service.
 
     Args:
         settings: what to wire.
+        engine_socket: where the process that has the backend listens; None: this one has it.
         generator: stands in for the backend that the settings name; for tests.
 
     Raises:
         ConfigurationError: a workflow class or a backend's settings cannot work.
     """
-    limits = RunnerLimits(
-        request_timeout_s=settings.request_timeout_s,
-        max_concurrent_requests=settings.max_concurrent_requests,
-        max_hook_threads=settings.max_hook_threads,
-    )
+    limits = runner_limits(settings)
     named = {DEFAULT_WORKFLOW_NAME: settings.default_workflow, **settings.workflows}
     workflows = {name: _served(name, declared, limits, settings) for name, declared in named.items()}
     options = JobOptions(
@@ -118,7 +118,7 @@ def build_container(settings: Settings, *, generator: TextGenerator | None = Non
         retention_s=settings.job_retention_s,
         request_timeout_s=settings.request_timeout_s,
     )
-    backend = generator or build_generator(settings)
+    backend = generator or _backend(settings, engine_socket)
     return Container(
         settings,
         backend,
@@ -128,6 +128,23 @@ def build_container(settings: Settings, *, generator: TextGenerator | None = Non
         workflows,
         JobService(build_journal(settings), workflows, options, JobLog()),
     )
+
+
+def runner_limits(settings: Settings) -> RunnerLimits:
+    """Return the bounds on the work that is accepted."""
+    return RunnerLimits(
+        request_timeout_s=settings.request_timeout_s,
+        max_concurrent_requests=settings.max_concurrent_requests,
+        max_hook_threads=settings.max_hook_threads,
+    )
+
+
+def _backend(settings: Settings, engine_socket: Path | None) -> TextGenerator:
+    if engine_socket is None:
+        return build_generator(settings)
+    from adapters.openai_http.engine import EngineTextGenerator
+
+    return EngineTextGenerator(engine_socket)
 
 
 def _served(

@@ -4,19 +4,13 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 from starlette.applications import Starlette
-from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
-from starlette.requests import ClientDisconnect
 from starlette.routing import Route
 
-from domain.errors import ConfigurationError, ServiceError
+from domain.errors import ConfigurationError
 from entrypoints.container import Container
 from entrypoints.http.bearer import BearerMiddleware
-from entrypoints.http.errors import (
-    disconnect_response,
-    http_exception_response,
-    service_error_response,
-)
+from entrypoints.http.errors import EXCEPTION_HANDLERS
 from entrypoints.http.job_routes import JobRoutes
 from entrypoints.http.openai_api.routes import OpenAIOptions, OpenAIRoutes
 from entrypoints.http.request_log import RequestLogMiddleware
@@ -74,10 +68,6 @@ def create_app(
             Middleware(RequestLogMiddleware),
             Middleware(BearerMiddleware, tokens=tokens),
         ],
-        exception_handlers={
-            HTTPException: http_exception_response,
-            ServiceError: service_error_response,
-            ClientDisconnect: disconnect_response,
-        },
+        exception_handlers=EXCEPTION_HANDLERS,
         lifespan=lifespan,
     )

@@ -140,3 +140,11 @@ def _causes(error: BaseException | None) -> list[dict[str, Any]]:
         causes.append({"type": type(error).__name__, "frames": frames})
         error = error.__cause__ or error.__context__
     return causes
+
+
+EXCEPTION_HANDLERS: dict[Any, Any] = {
+    HTTPException: http_exception_response,
+    ServiceError: service_error_response,
+    ClientDisconnect: disconnect_response,
+}
+"""Of every application here."""

@@ -23,10 +23,16 @@ QUIET_PATHS = frozenset({"/health", "/health/ready"})
 
 
 class RequestLogMiddleware:
-    """Outermost of the application's own layers: what passes it unhandled becomes a 500 here."""
+    """Outermost of the application's own layers: what passes it unhandled becomes a 500 here.
 
-    def __init__(self, app: ASGIApp) -> None:
+    Args:
+        app: what is logged.
+        is_quiet: whether all requests are logged at the level debug.
+    """
+
+    def __init__(self, app: ASGIApp, *, is_quiet: bool = False) -> None:
         self._app = app
+        self._is_quiet = is_quiet
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
@@ -55,7 +61,7 @@ class RequestLogMiddleware:
                     response = error_response(scope, 500, FAILED)
                     await response(scope, receive, send_with_id)
             finally:
-                write = log.debug if scope["path"] in QUIET_PATHS else log.info
+                write = log.debug if self._is_quiet or scope["path"] in QUIET_PATHS else log.info
                 write(
                     "request",
                     method=scope["method"],
