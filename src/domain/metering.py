@@ -23,6 +23,7 @@ from domain.generation import (
 )
 from domain.messages import ChatMessage, Prompt
 from domain.ports import LabelScorer, TextEmbedder, TextGenerator
+from domain.prompt_needs import refuse_unsupported
 
 
 @dataclass(slots=True)
@@ -59,7 +60,10 @@ def current_meter() -> RequestMeter:
 
 
 class MeteredTextGenerator:
-    """A ``TextGenerator`` that reports what it does to the request's meter."""
+    """A ``TextGenerator`` that reports what it does to the request's meter.
+
+    A prompt that asks for what the backend cannot do is refused (``NotSupportedError``).
+    """
 
     def __init__(self, generator: TextGenerator) -> None:
         self._generator = generator
@@ -82,6 +86,7 @@ class MeteredTextGenerator:
         await self._generator.ping()
 
     async def generate(self, prompt: Prompt) -> AsyncGenerator[TokenChunk]:
+        refuse_unsupported(prompt, self._generator)
         meter = current_meter()
         async with aclosing(self._generator.generate(prompt)) as chunks:
             async for chunk in chunks:

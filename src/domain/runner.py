@@ -10,19 +10,18 @@ import inspect
 import json
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import aclosing, asynccontextmanager
+from contextlib import aclosing
 from contextvars import copy_context
 from dataclasses import dataclass
 from typing import Any
 
 from pydantic import BaseModel
 
+from domain.deadline import deadline
 from domain.errors import (
     ConfigurationError,
-    DeadlineExceededError,
     FieldProblem,
     InvalidRequestError,
-    OverloadedError,
     ServiceError,
     UnavailableError,
     UnserialisableOutputError,
@@ -30,6 +29,7 @@ from domain.errors import (
 )
 from domain.generation import Capability
 from domain.metering import RequestMeter, metered
+from domain.permits import Permit, Permits
 from domain.proof_request import proof_request
 from domain.reply_stream import ReplyStream
 from domain.requests import RequestData
@@ -61,7 +61,7 @@ class WorkflowRunner:
         self.name = name
         self._workflow = workflow
         self._limits = limits
-        self._num_permits_taken = 0
+        self._permits = Permits(limits.max_concurrent_requests)
         self._threads = ThreadPoolExecutor(limits.max_hook_threads, thread_name_prefix=f"workflow-{name}")
         self._is_open = False
         self._has_proofs = False
@@ -69,7 +69,7 @@ class WorkflowRunner:
     @property
     def num_running(self) -> int:
         """Requests that hold a permit, hooks left behind by a deadline included."""
-        return self._num_permits_taken
+        return self._permits.num_taken
 
     async def open(self, ports: WorkflowPorts) -> None:
         """Bind the ports and set the workflow up.
@@ -93,7 +93,7 @@ class WorkflowRunner:
         self._has_proofs = Capability.PROOFS in self._workflow.requires | (self._workflow.optional & offered)
         self._workflow.bind(ports)
         try:
-            await self._call(self._workflow.setup, _Permit(lambda: None))
+            await self._call(self._workflow.setup, Permit(lambda: None))
         except WorkflowError as error:
             cause = error.__cause__
             raise ConfigurationError(
@@ -107,7 +107,7 @@ class WorkflowRunner:
         if self._is_open:
             self._is_open = False
             try:
-                await self._call(self._workflow.close, _Permit(lambda: None))
+                await self._call(self._workflow.close, Permit(lambda: None))
             finally:
                 self._threads.shutdown(wait=False, cancel_futures=True)
 
@@ -127,10 +127,10 @@ class WorkflowRunner:
             WorkflowError: a hook raised, or returned what JSON cannot hold.
         """
         request = self.checked(data, requires_proof=requires_proof)
-        permit = self._permit()
+        permit = self._permits.take()
         try:
             with metered() as meter, proof_request(is_required=requires_proof):
-                async with self._deadline():
+                async with deadline(self._limits.request_timeout_s):
                     output = await self._output(request, permit)
                 return WorkflowReply(checked_output(output), meter)
         finally:
@@ -148,18 +148,18 @@ class WorkflowRunner:
             raise InvalidRequestError(FieldProblem("requires_proof", problem))
         return validated(self._workflow.request_type, data, under="data")
 
-    async def stream(self, data: RequestData) -> ReplyStream:
+    async def stream(self, data: RequestData) -> ReplyStream[str]:
         """Start one request whose answer comes piece by piece; the first piece is there on return.
 
         Raises: as ``run``; what fails after the first piece is raised by the stream.
         """
         request = self.checked(data)
-        permit = self._permit()
+        permit = self._permits.take()
 
         async def pieces() -> AsyncGenerator[str]:
             try:
                 with metered():
-                    async with self._deadline():
+                    async with deadline(self._limits.request_timeout_s):
                         async for piece in self._pieces(request, permit):
                             yield piece
             finally:
@@ -169,12 +169,12 @@ class WorkflowRunner:
         await stream.start()
         return stream
 
-    async def _output(self, request: BaseModel, permit: "_Permit") -> Any:
+    async def _output(self, request: BaseModel, permit: Permit) -> Any:
         prompt = await self._call(self._workflow.preprocess, permit, request)
         generation = await self._call(self._workflow.generate, permit, prompt)
         return await self._call(self._workflow.postprocess, permit, generation, request)
 
-    async def _pieces(self, request: BaseModel, permit: "_Permit") -> AsyncIterator[str]:
+    async def _pieces(self, request: BaseModel, permit: Permit) -> AsyncIterator[str]:
         if not self._workflow.streams_pieces:
             output = checked_output(await self._output(request, permit))
             yield output if isinstance(output, str) else json.dumps(output, ensure_ascii=False)
@@ -195,28 +195,7 @@ class WorkflowRunner:
         except Exception as error:
             raise WorkflowError(f"the workflow's stream failed ({type(error).__name__})") from error
 
-    @asynccontextmanager
-    async def _deadline(self) -> AsyncIterator[None]:
-        try:
-            async with asyncio.timeout(self._limits.request_timeout_s) as deadline:
-                yield
-        except TimeoutError as error:
-            if not deadline.expired():
-                raise
-            raise DeadlineExceededError(
-                f"the request took longer than {self._limits.request_timeout_s:g} s",
-            ) from error
-
-    def _permit(self) -> "_Permit":
-        if self._num_permits_taken >= self._limits.max_concurrent_requests:
-            raise OverloadedError(f"{self._num_permits_taken} requests are already running")
-        self._num_permits_taken += 1
-        return _Permit(self._give_permit_back)
-
-    def _give_permit_back(self) -> None:
-        self._num_permits_taken -= 1
-
-    async def _call(self, hook: Callable[..., Any], permit: "_Permit", *arguments: Any) -> Any:
+    async def _call(self, hook: Callable[..., Any], permit: Permit, *arguments: Any) -> Any:
         try:
             if inspect.iscoroutinefunction(hook):
                 return await hook(*arguments)
@@ -227,7 +206,7 @@ class WorkflowRunner:
         except Exception as error:
             raise WorkflowError(f"the workflow's {hook.__name__} failed ({type(error).__name__})") from error
 
-    async def _call_in_thread(self, hook: Callable[..., Any], permit: "_Permit", *arguments: Any) -> Any:
+    async def _call_in_thread(self, hook: Callable[..., Any], permit: Permit, *arguments: Any) -> Any:
         loop = asyncio.get_running_loop()
         context = copy_context()
 
@@ -249,22 +228,6 @@ class WorkflowRunner:
         if error is not None:
             raise WorkflowError(f"the workflow's {hook.__name__} failed ({type(error).__name__})") from error
         return result
-
-
-class _Permit:
-    """Counts who still works for a request; the last one to release gives the permit back."""
-
-    def __init__(self, give_back: Callable[[], None]) -> None:
-        self._num_holders = 1
-        self._give_back = give_back
-
-    def retain(self) -> None:
-        self._num_holders += 1
-
-    def release(self) -> None:
-        self._num_holders -= 1
-        if self._num_holders == 0:
-            self._give_back()
 
 
 def _next_piece(pieces: Iterator[Any], end: object) -> Any:

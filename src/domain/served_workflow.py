@@ -95,7 +95,7 @@ class ServedWorkflow:
         fields: dict[str, Any] = dict(onchain.fields())
         return WorkflowReply(fields, reply.meter)
 
-    async def stream(self, request: InfernetInput) -> ReplyStream:
+    async def stream(self, request: InfernetInput) -> ReplyStream[str]:
         """Start a stream. Raises: as ``WorkflowRunner.stream`` and ``ChainCodec.decode``."""
         if request.is_proof_asked:
             raise InvalidRequestError(FieldProblem("requires_proof", "a stream carries no proof"))

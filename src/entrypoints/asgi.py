@@ -7,6 +7,7 @@ from adapters.settings import read_settings
 from adapters.telemetry.logs import configure_logs
 from domain.errors import ConfigurationError
 from entrypoints.container import build_container
+from entrypoints.engine_socket import engine_socket
 from entrypoints.http.app import create_app
 from entrypoints.parent_watch import end_with_launcher
 from entrypoints.start_failure import end_process
@@ -15,6 +16,6 @@ end_with_launcher()
 try:
     settings = read_settings()
     configure_logs(settings.log_level, settings.log_format)
-    app = create_app(build_container(settings), on_start_failure=end_process)
+    app = create_app(build_container(settings, engine_socket=engine_socket()), on_start_failure=end_process)
 except ConfigurationError as error:
     end_process(error)

@@ -65,10 +65,12 @@ def _see_working_directory() -> None:
 
 def _serve(hypercorn_arguments: list[str]) -> int:
     from adapters.settings import Backend
+    from adapters.telemetry.logs import configure_logs
     from entrypoints.launch import launch
     from entrypoints.workflow_classes import find_workflow_class
 
     settings = read_settings()
+    configure_logs(settings.log_level, settings.log_format)
     for workflow in (settings.default_workflow, *settings.workflows.values()):
         find_workflow_class(workflow.class_path)
     # once, before several workers ask for it
@@ -82,7 +84,7 @@ def _serve(hypercorn_arguments: list[str]) -> int:
         from entrypoints.model_export import prepare_export
 
         prepare_export(settings, TqdmReporter())
-    return launch(hypercorn_arguments)
+    return launch(hypercorn_arguments, has_backend=settings.backend is not Backend.OPENAI)
 
 
 def _model(options: argparse.Namespace) -> int:

@@ -8,11 +8,13 @@ import asyncio
 import os
 from dataclasses import dataclass
 from importlib.metadata import version
+from pathlib import Path
 
 import structlog
 
 from adapters.infernet import build_codec
 from adapters.settings import Backend, JournalKind, Settings, WorkflowSettings
+from domain.direct_runner import DirectRunner
 from domain.errors import ConfigurationError, ServiceError
 from domain.generation import Capability
 from domain.job_service import JobOptions, JobService
@@ -37,6 +39,8 @@ class Container:
 
     settings: Settings
     generator: TextGenerator
+    direct: DirectRunner
+    """The generator without a workflow."""
     decision_head: DecisionHead | None
     prover: Prover | None
     workflows: dict[str, ServedWorkflow]
@@ -91,21 +95,20 @@ class Container:
         )
 
 
-def build_container(settings: Settings, *, generator: TextGenerator | None = None) -> Container:
+def build_container(
+    settings: Settings, *, generator: TextGenerator | None = None, engine_socket: Path | None = None
+) -> Container:
     """Wire the service.
 
     Args:
         settings: what to wire.
+        engine_socket: where the process that has the backend listens; None: this one has it.
         generator: stands in for the backend that the settings name; for tests.
 
     Raises:
         ConfigurationError: a workflow class or a backend's settings cannot work.
     """
-    limits = RunnerLimits(
-        request_timeout_s=settings.request_timeout_s,
-        max_concurrent_requests=settings.max_concurrent_requests,
-        max_hook_threads=settings.max_hook_threads,
-    )
+    limits = runner_limits(settings)
     named = {DEFAULT_WORKFLOW_NAME: settings.default_workflow, **settings.workflows}
     workflows = {name: _served(name, declared, limits, settings) for name, declared in named.items()}
     options = JobOptions(
@@ -115,14 +118,33 @@ def build_container(settings: Settings, *, generator: TextGenerator | None = Non
         retention_s=settings.job_retention_s,
         request_timeout_s=settings.request_timeout_s,
     )
+    backend = generator or _backend(settings, engine_socket)
     return Container(
         settings,
-        generator or build_generator(settings),
+        backend,
+        DirectRunner(backend, limits),
         build_decision_head(settings),
         build_prover(settings),
         workflows,
         JobService(build_journal(settings), workflows, options, JobLog()),
     )
+
+
+def runner_limits(settings: Settings) -> RunnerLimits:
+    """Return the bounds on the work that is accepted."""
+    return RunnerLimits(
+        request_timeout_s=settings.request_timeout_s,
+        max_concurrent_requests=settings.max_concurrent_requests,
+        max_hook_threads=settings.max_hook_threads,
+    )
+
+
+def _backend(settings: Settings, engine_socket: Path | None) -> TextGenerator:
+    if engine_socket is None:
+        return build_generator(settings)
+    from adapters.openai_http.engine import EngineTextGenerator
+
+    return EngineTextGenerator(engine_socket)
 
 
 def _served(
@@ -253,7 +275,7 @@ def _optimum_generator(settings: Settings) -> TextGenerator:
 
 
 def _openai_generator(settings: Settings) -> TextGenerator:
-    from adapters.openai_http import OpenAITextGenerator
+    from adapters.openai_http.generator import OpenAITextGenerator
 
     if settings.openai_base_url is None:
         raise ConfigurationError("LLM_BACKEND=openai needs LLM_OPENAI_BASE_URL, e.g. http://host:8000/v1")

@@ -1,21 +1,28 @@
 """``launch``: runs Hypercorn, and turns the way it ended into an exit status.
 
+Several workers share one engine process, which has the model: it is started before them, and stopped when
+they have answered their last requests.
+
 Hypercorn returns when it is told to stop, and when a worker died. Its own status does not tell the two
 apart, so the signals that arrive are noted beside its handlers.
 """
 
+import multiprocessing
 import os
 import signal
 import socket
+import sys
 from argparse import ArgumentParser
 from collections.abc import Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Self
 
 from hypercorn.__main__ import main as hypercorn
 
+from entrypoints.engine_socket import ENGINE_SOCKET
+from entrypoints.engine_supervisor import ENGINE_NAME, EngineSupervisor
 from entrypoints.start_failure import EXIT_CONFIGURATION, START_FAILURE_FILE
 
 APPLICATION = "entrypoints.asgi:app"
@@ -23,30 +30,50 @@ DEFAULTS = "python:entrypoints.hypercorn_defaults"
 
 EXIT_WORKER_DIED = 1
 
+FOLDER = "llm-inference-service-"
+
 STOP_SIGNALS = frozenset({signal.SIGTERM, signal.SIGINT})
 
 
-def launch(arguments: Sequence[str]) -> int:
+def launch(arguments: Sequence[str], *, has_backend: bool = True) -> int:
     """Serve until told to stop.
 
     Args:
         arguments: Hypercorn's; they override ``entrypoints.hypercorn_defaults``.
+        has_backend: whether the model runs here, so that several workers must share it.
 
     Returns:
-        0 when told to stop, ``EXIT_CONFIGURATION`` when a worker could not start as configured,
-        ``EXIT_WORKER_DIED`` when one ended otherwise.
+        0 when told to stop, ``EXIT_CONFIGURATION`` when a worker or the engine could not start as configured,
+        ``EXIT_WORKER_DIED`` when a worker ended otherwise, or the engine before it served.
     """
     chooses_config = any(a in {"-c", "--config"} or a.startswith("--config=") for a in arguments)
     defaults = [] if chooses_config else ["--config", DEFAULTS]
-    with TemporaryDirectory(prefix="llm-inference-service-") as folder, _ArrivingSignals() as signals:
-        start_failure = Path(folder) / "start_failure"
+    num_workers = _num_workers(arguments)
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(TemporaryDirectory(prefix=FOLDER, ignore_cleanup_errors=True)))
+        signals = stack.enter_context(_ArrivingSignals())
+        start_failure = folder / "start_failure"
         os.environ[START_FAILURE_FILE] = str(start_failure)
+        if num_workers > 1 and has_backend:
+            signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # until Hypercorn sets its own
+            engine = stack.enter_context(EngineSupervisor(folder / "engine.sock"))
+            if not engine.start():
+                return EXIT_CONFIGURATION if start_failure.exists() else EXIT_WORKER_DIED
+            os.environ[ENGINE_SOCKET] = str(engine.socket)
         status = hypercorn([*defaults, *arguments, APPLICATION])
+        _wait_for_workers()
         if start_failure.exists():
             return EXIT_CONFIGURATION
-        if _num_workers(arguments) == 0 or signals.has_stop():
+        if num_workers == 0 or signals.has_stop():
             return status
         return status or EXIT_WORKER_DIED
+
+
+def _wait_for_workers() -> None:
+    """Wait for the workers that still answer requests: Hypercorn returns when the first has ended."""
+    for child in multiprocessing.active_children():
+        if child.name != ENGINE_NAME:
+            child.join()
 
 
 def _num_workers(arguments: Sequence[str]) -> int:

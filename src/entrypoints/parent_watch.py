@@ -1,4 +1,9 @@
-"""Ends a worker whose launcher is gone: killed, it cannot tell its workers, and they would keep the port."""
+"""Ties a worker to its launcher.
+
+A launcher that is killed cannot tell its workers, and they would keep the port: they end by themselves. One
+that is told to stop tells them, and Hypercorn 0.18 then sends SIGTERM to those that still answer requests
+when the first has ended (a supervisor may send it to all at once, too): they go on until they are done.
+"""
 
 import multiprocessing
 import os
@@ -8,13 +13,16 @@ from multiprocessing.connection import wait
 
 
 def end_with_launcher() -> None:
-    """Send this process SIGTERM when the process that spawned it ends; nothing where none did."""
+    """End this process with the process that spawned it, and not by SIGTERM; nothing where none did."""
     launcher = multiprocessing.parent_process()
     if launcher is None:
         return
 
+    # a handler, not SIG_IGN: that would be inherited by processes this one starts
+    signal.signal(signal.SIGTERM, lambda *_: None)
+
     def watch(sentinel: int) -> None:
         wait([sentinel])
-        os.kill(os.getpid(), signal.SIGTERM)
+        os.kill(os.getpid(), signal.SIGKILL)
 
     threading.Thread(target=watch, args=(launcher.sentinel,), name="launcher-watch", daemon=True).start()

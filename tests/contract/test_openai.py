@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from adapters.onnx.backend import OnnxOptions, OnnxTextGenerator
-from adapters.openai_http import OpenAITextGenerator
+from adapters.openai_http.generator import OpenAITextGenerator
 from domain.generation import Capability, Generation
 from domain.ports import TextGenerator
 from domain.workflow import collect

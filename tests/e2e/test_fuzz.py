@@ -128,9 +128,7 @@ def test_no_body_breaks_the_service(scripted: ServiceProcess) -> None:
     (worker_pid,) = scripted.worker_pids
     with httpx2.Client(timeout=10) as client:
 
-        @settings(
-            max_examples=NUM_BODIES, deadline=None, database=None, suppress_health_check=list(HealthCheck)
-        )
+        @settings(max_examples=NUM_BODIES, database=None, suppress_health_check=list(HealthCheck))
         @given(body=bodies)
         def send(body: bytes) -> None:
             nonlocal slowest_s

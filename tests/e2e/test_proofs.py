@@ -120,7 +120,7 @@ def test_two_thousand_malformed_inputs_are_each_a_400_and_cost_nothing(running: 
     num_refused = 0
     with httpx2.Client(timeout=10) as client:
 
-        @settings(max_examples=2000, deadline=None, database=None, suppress_health_check=list(HealthCheck))
+        @settings(max_examples=2000, database=None, suppress_health_check=list(HealthCheck))
         @given(inputs=malformed_vectors)
         def refused(inputs: Any) -> None:
             nonlocal num_refused

@@ -118,7 +118,7 @@ def bounded_schemas() -> st.SearchStrategy[dict[str, Any]]:
     return st.recursive(scalars, compound, max_leaves=8)
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.too_slow])
 @given(schema=bounded_schemas(), seed=st.integers(0, 2**32))
 def test_json_of_a_bounded_schema_is_valid_and_ends(
     sampler: Sampler, schema: dict[str, Any], seed: int

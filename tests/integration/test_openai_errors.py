@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from adapters.openai_http import OpenAITextGenerator
+from adapters.openai_http.generator import OpenAITextGenerator
 from domain.errors import (
     BackendError,
     ContextLengthError,

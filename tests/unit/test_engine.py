@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from adapters.onnx.engine import Engine
@@ -113,7 +113,6 @@ prompts = st.one_of(
 requests = st.lists(st.tuples(prompts, st.integers(1, 12), st.booleans()), min_size=1, max_size=12)
 
 
-@settings(deadline=None)
 @given(requests=requests, num_slots=st.integers(1, 4), chunk=st.integers(1, 8), num_blocks=st.integers(0, 3))
 def test_each_answer_is_that_of_its_prompt_alone_while_others_come_go_and_are_cancelled(
     requests: list[tuple[list[int], int, bool]], num_slots: int, chunk: int, num_blocks: int

@@ -124,7 +124,7 @@ class Traffic(RuleBasedStateMachine):
                 assert self.num_starts_since[id(work)] <= (len(self.num_starts_since)) * (MAX_OVERTAKEN + 1)
 
 
-Traffic.TestCase.settings = settings(max_examples=60, stateful_step_count=60, deadline=None)
+Traffic.TestCase.settings = settings(max_examples=60, stateful_step_count=60)
 TestTraffic = Traffic.TestCase
 
 

@@ -1,5 +1,5 @@
-"""Text generation by any server that speaks OpenAI's HTTP API: vLLM, TGI, llama.cpp, Ray Serve and others."""
+"""Text generation by servers that speak OpenAI's HTTP API.
 
-from adapters.openai_http.generator import OpenAITextGenerator
-
-__all__ = ["OpenAITextGenerator"]
+``generator`` is for servers of others: vLLM, TGI, llama.cpp, Ray Serve. ``engine`` is for the service's own
+engine process. Import them from there: each needs another client library.
+"""

@@ -12,6 +12,7 @@ from domain.errors import (
     DeadlineExceededError,
     FieldProblem,
     InvalidRequestError,
+    NotSupportedError,
     OverloadedError,
     ServiceError,
 )
@@ -38,12 +39,18 @@ def _of_status(error: APIStatusError) -> ServiceError:
     status = error.status_code
     if status in CREDENTIALS_REFUSED:
         return BackendError("the backend refused this service's own credentials")
+    retry_after = error.response.headers.get("retry-after", "")
+    wait_s = int(retry_after) if retry_after.isdecimal() else 1
     if status == HTTPStatus.TOO_MANY_REQUESTS:
-        retry_after = error.response.headers.get("retry-after", "")
-        wait_s = int(retry_after) if retry_after.isdecimal() else 1
         return OverloadedError("the backend is overloaded", retry_after_s=wait_s)
     if status in CALLERS_FAULT:
-        if _CONTEXT_WORDS.search(error.response.text):
-            return ContextLengthError()
-        return InvalidRequestError(FieldProblem("", f"the backend refused the request ({status})"))
-    return BackendError(f"the backend failed ({status})")
+        is_too_long = _CONTEXT_WORDS.search(error.response.text)
+        problem = FieldProblem("", f"the backend refused the request ({status})")
+        return ContextLengthError() if is_too_long else InvalidRequestError(problem)
+    match status:
+        case HTTPStatus.NOT_IMPLEMENTED:
+            return NotSupportedError("the backend does not offer what the request asks for")
+        case HTTPStatus.GATEWAY_TIMEOUT:
+            return DeadlineExceededError("the backend did not answer in time")
+        case _:
+            return BackendError(f"the backend failed ({status})", retry_after_s=wait_s)

@@ -1,4 +1,4 @@
-"""``OpenAITextGenerator``: the ports over OpenAI's chat completions, streamed, and its embeddings.
+"""``OpenAITextGenerator``: the ports over OpenAI's completions, streamed, and its embeddings.
 
 The service starts whether or not the server is there; it is not ready until the server answers. A request
 that fails before its first byte is tried again by the client library; one that broke off later is an error,
@@ -6,29 +6,24 @@ never a short answer.
 """
 
 from collections.abc import AsyncGenerator
+from contextlib import AbstractAsyncContextManager, aclosing
 from typing import Any
 
 import httpx2
-from openai import AsyncOpenAI, AsyncStream, OpenAIError
-from openai.types.chat import ChatCompletionChunk
+from openai import AsyncAPIResponse, AsyncOpenAI, OpenAIError
 
 from adapters.openai_http.errors import translated
+from adapters.openai_http.wire_answer import ErrorEventError, token_chunks
+from adapters.openai_http.wire_request import WireRequest, wire_request
 from domain.errors import BackendError, UnavailableError
-from domain.generation import (
-    Capability,
-    Embedding,
-    FinishReason,
-    ModelDescription,
-    SamplingParameters,
-    TokenChunk,
-    Usage,
-)
+from domain.generation import Capability, Embedding, ModelDescription, TokenChunk, Usage
 from domain.messages import Prompt
 
 NO_API_KEY = "none"
 """Sent where no key is set: the library wants one, servers without authentication ignore it."""
 
-FINISH_REASONS = {"stop": FinishReason.STOP, "length": FinishReason.LENGTH}
+OFFERED = frozenset({Capability.LOGPROBS, Capability.CONSTRAINTS, Capability.TEXT_PROMPTS})
+"""Left to the server: one that cannot do it refuses the request, or should."""
 
 
 class OpenAITextGenerator:
@@ -71,7 +66,8 @@ class OpenAITextGenerator:
 
     @property
     def capabilities(self) -> frozenset[Capability]:
-        return frozenset() if self._embedding_model is None else frozenset({Capability.EMBEDDINGS})
+        has_embeddings = self._embedding_model is not None
+        return OFFERED | ({Capability.EMBEDDINGS} if has_embeddings else frozenset())
 
     async def open(self) -> None:
         self._client = AsyncOpenAI(
@@ -99,28 +95,16 @@ class OpenAITextGenerator:
     async def generate(self, prompt: Prompt) -> AsyncGenerator[TokenChunk]:
         if self._model_id is None:
             await self.ping()
-        stream = await self._started(prompt)
-        finish_reason: FinishReason | None = None
-        usage: Usage | None = None
-        num_chunks = 0
+        request = wire_request(prompt, str(self._model_id))
         try:
-            async for chunk in stream:
-                if chunk.usage is not None:
-                    usage = Usage(chunk.usage.prompt_tokens, chunk.usage.completion_tokens)
-                for choice in chunk.choices:
-                    if choice.delta.content:
-                        num_chunks += 1
-                        yield TokenChunk(choice.delta.content)
-                    if choice.finish_reason is not None:
-                        finish_reason = FINISH_REASONS.get(choice.finish_reason, FinishReason.STOP)
-        except (OpenAIError, httpx2.HTTPError, ValueError) as error:  # ValueError: an event that is not JSON
+            async with (
+                self._streamed(request) as response,
+                aclosing(token_chunks(response.iter_bytes())) as chunks,
+            ):
+                async for chunk in chunks:
+                    yield chunk
+        except (OpenAIError, httpx2.HTTPError, ErrorEventError) as error:
             raise translated(error) from error
-        finally:
-            await stream.close()
-        if finish_reason is None:
-            raise BackendError("the backend broke off before the end of the answer")
-        # a server that reports no usage sends a token a chunk, as far as known
-        yield TokenChunk("", finish_reason, usage or Usage(0, num_chunks))
 
     async def embed(self, text: str) -> Embedding:
         try:
@@ -135,42 +119,15 @@ class OpenAITextGenerator:
             raise BackendError("the backend sent what is no embedding") from error
         return Embedding(vector, Usage(num_tokens, 0))
 
-    async def _started(self, prompt: Prompt) -> AsyncStream[ChatCompletionChunk]:
-        messages: Any = [{"role": m.role, "content": m.content} for m in prompt.messages]
-        try:
-            return await self._connected().chat.completions.create(
-                model=str(self._model_id),
-                messages=messages,
-                stream=True,
-                stream_options={"include_usage": True},
-                extra_body=_sampling(prompt.parameters),
-            )
-        except (OpenAIError, httpx2.HTTPError) as error:
-            raise translated(error) from error
+    def _streamed(self, request: WireRequest) -> AbstractAsyncContextManager[AsyncAPIResponse[Any]]:
+        client, body = self._connected(), request.body
+        if not request.is_chat:
+            create = client.completions.with_streaming_response.create
+            return create(model=body["model"], prompt=body["prompt"], stream=True, extra_body=body)
+        chat = client.chat.completions.with_streaming_response.create
+        return chat(model=body["model"], messages=body["messages"], stream=True, extra_body=body)
 
     def _connected(self) -> AsyncOpenAI:
         if self._client is None:
             raise UnavailableError("the connection to the backend is closed")
         return self._client
-
-
-def _sampling(parameters: SamplingParameters) -> dict[str, Any]:
-    """Return the request's sampling fields; those that are off are left out.
-
-    ``top_k``, ``min_p`` and ``repetition_penalty`` are not OpenAI's, but vLLM, TGI and others know them;
-    llama.cpp calls the last one ``repeat_penalty``.
-    """
-    optional: tuple[tuple[str, Any, Any], ...] = (
-        ("max_tokens", parameters.max_tokens, None),
-        ("seed", parameters.seed, None),
-        ("stop", list(parameters.stop), []),
-        ("top_k", parameters.top_k, 0),
-        ("min_p", parameters.min_p, 0.0),
-        ("repetition_penalty", parameters.repetition_penalty, 1.0),
-        ("repeat_penalty", parameters.repetition_penalty, 1.0),
-    )
-    return {
-        "temperature": parameters.temperature,
-        "top_p": parameters.top_p,
-        **{name: value for name, value, off in optional if value != off},
-    }

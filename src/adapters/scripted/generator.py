@@ -6,6 +6,7 @@ import math
 import re
 from collections import deque
 from collections.abc import AsyncGenerator, Iterable, Sequence
+from dataclasses import replace
 
 from domain.errors import ContextLengthError, FieldProblem, InvalidRequestError, UnavailableError
 from domain.generation import (
@@ -15,6 +16,7 @@ from domain.generation import (
     LabelScores,
     ModelDescription,
     TokenChunk,
+    TokenLogprob,
     Usage,
 )
 from domain.messages import ChatMessage, Prompt
@@ -28,14 +30,16 @@ class ScriptedTextGenerator:
     """Streams a scripted reply word by word; each word, with the space before it, counts as one token.
 
     Args:
-        reply: what it always answers; None: the last message of the conversation.
+        reply: what it always answers; None: the last message of the conversation, or the text.
         replies: answers for the first calls, in order; after them ``reply``.
         delay_s: seconds before each token.
         context_length: words of conversation and answer together.
         embedding_size: reals in an embedding.
     """
 
-    capabilities = frozenset({Capability.LABEL_SCORES, Capability.EMBEDDINGS})
+    capabilities = frozenset(
+        {Capability.LABEL_SCORES, Capability.EMBEDDINGS, Capability.LOGPROBS, Capability.TEXT_PROMPTS}
+    )
 
     def __init__(
         self,
@@ -75,7 +79,7 @@ class ScriptedTextGenerator:
         await self.ping()
         if self._keeps_history:
             self.history.append(prompt)
-        num_prompt_tokens = _num_words(prompt.messages)
+        num_prompt_tokens = _num_words(_texts(prompt))
         room = self._context_length - num_prompt_tokens
         if room < 1:
             raise ContextLengthError(num_prompt_tokens, self._context_length)
@@ -89,7 +93,7 @@ class ScriptedTextGenerator:
         try:
             for word in words:
                 await asyncio.sleep(self._delay_s)
-                yield TokenChunk(word)
+                yield TokenChunk(word, logprobs=_logprobs(word, prompt.parameters.top_logprobs))
             yield TokenChunk("", finish_reason, Usage(num_prompt_tokens, len(words)))
         finally:
             self.num_running -= 1
@@ -99,7 +103,7 @@ class ScriptedTextGenerator:
         await asyncio.sleep(self._delay_s)
         weights = [_weight(messages[-1].content, label) for label in labels]
         scores = {label: math.log(w / sum(weights)) for label, w in zip(labels, weights, strict=True)}
-        return LabelScores(scores, Usage(_num_words(messages), 0))
+        return LabelScores(scores, Usage(_num_words([message.content for message in messages]), 0))
 
     async def embed(self, text: str) -> Embedding:
         await self.ping()
@@ -117,7 +121,7 @@ class ScriptedTextGenerator:
     def _next_reply(self, prompt: Prompt) -> str:
         if self._replies:
             return self._replies.popleft()
-        return prompt.messages[-1].content if self._reply is None else self._reply
+        return _texts(prompt)[-1] if self._reply is None else self._reply
 
 
 def _cut_at_stop(text: str, stop: Sequence[str]) -> tuple[str, FinishReason]:
@@ -125,8 +129,21 @@ def _cut_at_stop(text: str, stop: Sequence[str]) -> tuple[str, FinishReason]:
     return (text[: min(found)] if found else text), FinishReason.STOP
 
 
-def _num_words(messages: Sequence[ChatMessage]) -> int:
-    return sum(len(_WORD.findall(message.content)) for message in messages)
+def _texts(prompt: Prompt) -> list[str]:
+    return [message.content for message in prompt.messages] if prompt.text is None else [prompt.text]
+
+
+def _num_words(texts: Sequence[str]) -> int:
+    return sum(len(_WORD.findall(text)) for text in texts)
+
+
+def _logprobs(word: str, num_alternatives: int | None) -> tuple[TokenLogprob, ...]:
+    """Return the word's: the likeliest token with one half, before others of which each has half as much."""
+    if num_alternatives is None:
+        return ()
+    words = [word, *(f" other{rank}" for rank in range(1, num_alternatives))]
+    ranked = [TokenLogprob(w, w.encode(), -math.log(2) * rank) for rank, w in enumerate(words, 1)]
+    return (replace(ranked[0], alternatives=tuple(ranked[:num_alternatives])),)
 
 
 def _weight(text: str, label: str) -> int:

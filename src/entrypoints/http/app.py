@@ -4,15 +4,15 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 from starlette.applications import Starlette
-from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.routing import Route
 
-from domain.errors import ConfigurationError, ServiceError
+from domain.errors import ConfigurationError
 from entrypoints.container import Container
 from entrypoints.http.bearer import BearerMiddleware
-from entrypoints.http.errors import http_exception_response, service_error_response
+from entrypoints.http.errors import EXCEPTION_HANDLERS
 from entrypoints.http.job_routes import JobRoutes
+from entrypoints.http.openai_api.routes import OpenAIOptions, OpenAIRoutes
 from entrypoints.http.request_log import RequestLogMiddleware
 from entrypoints.http.routes import Routes
 
@@ -29,7 +29,11 @@ def create_app(
     """
     routes = Routes(container)
     jobs = JobRoutes(container)
-    tokens = [token.get_secret_value() for token in container.settings.auth_tokens]
+    settings = container.settings
+    openai = OpenAIRoutes(
+        container.direct, OpenAIOptions(settings.max_body_bytes, settings.default_parameters.max_tokens)
+    )
+    tokens = [token.get_secret_value() for token in settings.auth_tokens]
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
@@ -58,14 +62,12 @@ def create_app(
             Route("/jobs", jobs.page, methods=["GET"]),
             Route("/jobs/{job_id}", jobs.get, methods=["GET"]),
             Route("/jobs/{job_id}", jobs.remove, methods=["DELETE"]),
+            *openai.routes,
         ],
         middleware=[
             Middleware(RequestLogMiddleware),
             Middleware(BearerMiddleware, tokens=tokens),
         ],
-        exception_handlers={
-            HTTPException: http_exception_response,
-            ServiceError: service_error_response,
-        },
+        exception_handlers=EXCEPTION_HANDLERS,
         lifespan=lifespan,
     )

@@ -31,7 +31,9 @@ class BearerMiddleware:
             owner = self._owner(Headers(scope=scope).get("authorization", ""))
             if owner is None and scope["path"] not in OPEN_PATHS:
                 headers = {"WWW-Authenticate": "Bearer"}
-                response = error_response(401, "a bearer token of this service is needed", headers=headers)
+                response = error_response(
+                    scope, 401, "a bearer token of this service is needed", headers=headers
+                )
                 await response(scope, receive, send)
                 return
             scope.setdefault("state", {})["owner"] = owner or ""

@@ -3,7 +3,7 @@
 from datetime import UTC, datetime
 from typing import Any
 
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from domain.errors import FieldProblem, InvalidRequestError
@@ -72,10 +72,7 @@ class JobRoutes:
         """Return a job, once it is finished or ``wait`` seconds have passed."""
         wait_s = _number(request, "wait", 0, most=MAX_WAIT_S)
         work = self._jobs.get(request.path_params["job_id"], owner_of(request), wait_s=wait_s)
-        try:
-            return job_response(await unless_disconnected(request, work))
-        except ClientDisconnect:
-            return Response(status_code=499)
+        return job_response(await unless_disconnected(request, work))
 
     async def remove(self, request: Request) -> Response:
         """Cancel a job, or erase it when it is finished."""

@@ -12,7 +12,7 @@ import structlog
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from entrypoints.http.errors import error_response, log_failure
+from entrypoints.http.errors import FAILED, error_response, log_failure
 
 log = structlog.stdlib.get_logger()
 
@@ -23,10 +23,16 @@ QUIET_PATHS = frozenset({"/health", "/health/ready"})
 
 
 class RequestLogMiddleware:
-    """Outermost of the application's own layers: what passes it unhandled becomes a 500 here."""
+    """Outermost of the application's own layers: what passes it unhandled becomes a 500 here.
 
-    def __init__(self, app: ASGIApp) -> None:
+    Args:
+        app: what is logged.
+        is_quiet: whether all requests are logged at the level debug.
+    """
+
+    def __init__(self, app: ASGIApp, *, is_quiet: bool = False) -> None:
         self._app = app
+        self._is_quiet = is_quiet
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
@@ -52,10 +58,10 @@ class RequestLogMiddleware:
             except Exception as error:  # noqa: BLE001 - the last resort
                 log_failure(error)
                 if status is None:
-                    response = error_response(500, "the service failed; the request id finds it in the log")
+                    response = error_response(scope, 500, FAILED)
                     await response(scope, receive, send_with_id)
             finally:
-                write = log.debug if scope["path"] in QUIET_PATHS else log.info
+                write = log.debug if self._is_quiet or scope["path"] in QUIET_PATHS else log.info
                 write(
                     "request",
                     method=scope["method"],

@@ -3,7 +3,7 @@
 from typing import Any
 
 from starlette.exceptions import HTTPException
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 
 from domain.errors import FieldProblem, InvalidRequestError
@@ -19,9 +19,6 @@ from entrypoints.http.negotiation import idempotency_key, prefers_async, prefers
 from entrypoints.http.reply_headers import model_headers, reply_headers
 from entrypoints.http.streaming import MarkedStream
 from entrypoints.service_resources import service_resources, supports_model
-
-CLIENT_CLOSED_REQUEST = 499
-"""Not a registered status: the one servers log for a caller who left; it is never seen."""
 
 HOME = "LLM Inference Service: POST an InfernetInput to /service_output\n"
 
@@ -68,23 +65,20 @@ class Routes:
         workflow = self._workflow(request)
         facts = request.state.log_facts
         facts["workflow"] = workflow.name
-        try:
-            payload = await read_json_object(request, max_bytes=self._container.settings.max_body_bytes)
-            infernet_input = validated(InfernetInput, payload)
-            key = idempotency_key(request.headers.get("idempotency-key"))
-            if infernet_input.destination is JobLocation.STREAM:
-                return await self._stream(request, workflow, infernet_input, key)
-            if prefers_async(request.headers.getlist("prefer")):
-                job = await self._container.jobs.submit(workflow, infernet_input, owner_of(request), key)
-                facts["job_id"] = job.job_id
-                return job_response(job, 202)
-            if key is not None or infernet_input.is_onchain or workflow.proves(infernet_input):
-                work = self._container.jobs.answer(workflow, infernet_input, owner_of(request), key)
-                outcome, is_replayed = await unless_disconnected(request, work)
-                return self._stored_response(request, outcome, is_replayed=is_replayed)
-            reply = await unless_disconnected(request, workflow.answer(infernet_input))
-        except ClientDisconnect:
-            return Response(status_code=CLIENT_CLOSED_REQUEST)
+        payload = await read_json_object(request, max_bytes=self._container.settings.max_body_bytes)
+        infernet_input = validated(InfernetInput, payload)
+        key = idempotency_key(request.headers.get("idempotency-key"))
+        if infernet_input.destination is JobLocation.STREAM:
+            return await self._stream(request, workflow, infernet_input, key)
+        if prefers_async(request.headers.getlist("prefer")):
+            job = await self._container.jobs.submit(workflow, infernet_input, owner_of(request), key)
+            facts["job_id"] = job.job_id
+            return job_response(job, 202)
+        if key is not None or infernet_input.is_onchain or workflow.proves(infernet_input):
+            work = self._container.jobs.answer(workflow, infernet_input, owner_of(request), key)
+            outcome, is_replayed = await unless_disconnected(request, work)
+            return self._stored_response(request, outcome, is_replayed=is_replayed)
+        reply = await unless_disconnected(request, workflow.answer(infernet_input))
         first_s = reply.meter.time_to_first_token_s
         facts["time_to_first_token_ms"] = None if first_s is None else round(first_s * 1000, 1)
         stored = StoredReply.of(reply.output, reply.meter.usage, reply.meter.finish_reason)

@@ -22,7 +22,7 @@ class MarkedStream(StreamingResponse):
         headers: of the response.
     """
 
-    def __init__(self, stream: ReplyStream, headers: Mapping[str, str]) -> None:
+    def __init__(self, stream: ReplyStream[str], headers: Mapping[str, str]) -> None:
         super().__init__(_encoded(stream), headers=headers, media_type="text/plain")
         self._stream = stream
 
@@ -34,7 +34,7 @@ class MarkedStream(StreamingResponse):
             await self._stream.aclose()
 
 
-async def _encoded(stream: ReplyStream) -> AsyncIterator[bytes]:
+async def _encoded(stream: ReplyStream[str]) -> AsyncIterator[bytes]:
     try:
         async for piece in stream:
             yield piece.encode(errors="replace")

@@ -333,7 +333,7 @@ async def test_malformed_inputs_never_reach_ezkl(hashed: Proven, num_examples: i
     async with proving(hashed.circuit) as prover:
         opened = prover._ready()
 
-        @settings(max_examples=num_examples, deadline=None, database=None)
+        @settings(max_examples=num_examples, database=None)
         @given(
             vector=st.lists(st.floats(-100, 100), min_size=NUM_INPUTS, max_size=NUM_INPUTS),
             position=st.integers(0, NUM_INPUTS - 1),

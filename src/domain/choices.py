@@ -1,0 +1,93 @@
+"""Several generations of one request at once, their chunks in one stream."""
+
+import asyncio
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass
+
+from domain.errors import BackendError
+from domain.generation import FinishReason, TokenChunk, TokenLogprob, Usage
+from domain.messages import Prompt
+from domain.ports import TextGenerator
+
+BROKE_OFF = "the backend broke off before the end of the answer"
+
+
+@dataclass(frozen=True, slots=True)
+class ChoiceChunk:
+    """A piece of the answer to the prompt of this index."""
+
+    index: int
+    chunk: TokenChunk
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """A whole answer with its log probabilities, where they were asked for."""
+
+    text: str
+    finish_reason: FinishReason
+    usage: Usage
+    logprobs: tuple[TokenLogprob, ...]
+
+
+async def choice_chunks(generator: TextGenerator, prompts: Sequence[Prompt]) -> AsyncGenerator[ChoiceChunk]:
+    """Answer all prompts at once; each answer ends with its finish reason, or all of them with an error.
+
+    Raises:
+        BackendError: an answer ended without its last chunk.
+    """
+    if len(prompts) == 1:
+        async with aclosing(_whole(generator, prompts[0])) as only:
+            async for chunk in only:
+                yield ChoiceChunk(0, chunk)
+        return
+    chunks: asyncio.Queue[ChoiceChunk | Exception] = asyncio.Queue()
+
+    async def answer(index: int, prompt: Prompt) -> None:
+        try:
+            async with aclosing(_whole(generator, prompt)) as own:
+                async for chunk in own:
+                    chunks.put_nowait(ChoiceChunk(index, chunk))
+        except Exception as error:  # noqa: BLE001 - handed to whoever takes the chunks
+            chunks.put_nowait(error)
+
+    tasks = [asyncio.create_task(answer(index, prompt)) for index, prompt in enumerate(prompts)]
+    try:
+        num_left = len(prompts)
+        while num_left > 0:
+            piece = await chunks.get()
+            if isinstance(piece, Exception):
+                raise piece
+            num_left -= piece.chunk.finish_reason is not None
+            yield piece
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def gathered(chunks: AsyncGenerator[ChoiceChunk], num_choices: int) -> list[Choice]:
+    """Join the chunks of each answer; the answers are in the order of their prompts."""
+    received: list[list[TokenChunk]] = [[] for _ in range(num_choices)]
+    async with aclosing(chunks):
+        async for chunk in chunks:
+            received[chunk.index].append(chunk.chunk)
+    return [_joined(chunks) for chunks in received]
+
+
+def _joined(chunks: list[TokenChunk]) -> Choice:
+    last = chunks[-1] if chunks else None
+    if last is None or last.finish_reason is None or last.usage is None:
+        raise BackendError(BROKE_OFF)
+    logprobs = tuple(logprob for chunk in chunks for logprob in chunk.logprobs)
+    return Choice("".join(chunk.text for chunk in chunks), last.finish_reason, last.usage, logprobs)
+
+
+async def _whole(generator: TextGenerator, prompt: Prompt) -> AsyncGenerator[TokenChunk]:
+    async with aclosing(generator.generate(prompt)) as chunks:
+        async for chunk in chunks:
+            yield chunk
+            if chunk.finish_reason is not None:
+                return
+    raise BackendError(BROKE_OFF)

@@ -1,0 +1,119 @@
+"""Starts the engine process, and starts it again whenever it ends; part of the launcher."""
+
+import multiprocessing
+import os
+import signal
+import threading
+import time
+from multiprocessing.connection import Connection, wait
+from multiprocessing.context import SpawnProcess
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import structlog
+
+from entrypoints.engine_process import READY, run_engine
+from entrypoints.start_failure import EXIT_CONFIGURATION
+
+log = structlog.stdlib.get_logger()
+
+ENGINE_NAME = "engine"
+STOP_TIMEOUT_S = 10.0
+SHORT_LIFE_S = 10.0
+MAX_PAUSE_S = 5.0
+
+
+class EngineSupervisor:
+    """One engine at a time, on one socket. A context manager: at its end the engine is stopped.
+
+    Args:
+        socket: where it listens; in a folder that only this user may enter.
+    """
+
+    def __init__(self, socket: Path) -> None:
+        self.socket = socket
+        self._is_stopping = threading.Event()
+        self._lock = threading.Lock()
+        self._process: SpawnProcess | None = None
+        self._lifeline: Connection | None = None
+        self._watcher = threading.Thread(target=self._watch, name="engine-watch", daemon=True)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.stop()
+
+    def start(self) -> bool:
+        """Start the engine and wait until it serves; False when it ended before."""
+        process, lifeline = self._spawn()
+        wait([lifeline, process.sentinel])
+        if not _says_ready(lifeline):
+            process.join()
+            if process.exitcode != EXIT_CONFIGURATION:  # which has told why itself
+                log.error("the engine ended before it served", exit_status=process.exitcode)
+            return False
+        log.info("the engine serves", pid=process.pid)
+        self._watcher.start()
+        return True
+
+    def stop(self) -> None:
+        """Let the engine end, and end it when it does not."""
+        self._is_stopping.set()
+        with self._lock:
+            if self._process is None or self._lifeline is None:
+                return
+            self._lifeline.close()
+            self._process.join(STOP_TIMEOUT_S)
+            if self._process.exitcode is None:
+                self._process.kill()
+                self._process.join()
+            self.socket.unlink(missing_ok=True)
+
+    def _spawn(self) -> tuple[SpawnProcess, Connection]:
+        context = multiprocessing.get_context("spawn")
+        ours, theirs = context.Pipe()
+        with theirs:
+            process = context.Process(
+                target=run_engine, args=(self.socket, theirs), name=ENGINE_NAME, daemon=True
+            )
+            process.start()
+        self._process, self._lifeline = process, ours
+        return process, ours
+
+    def _watch(self) -> None:
+        num_short_lives = 0
+        while (process := self._process) is not None:
+            started_s = time.monotonic()
+            wait([process.sentinel])
+            if self._is_stopping.is_set():
+                return
+            process.join()
+            if process.exitcode == EXIT_CONFIGURATION:
+                os.kill(os.getpid(), signal.SIGTERM)  # Hypercorn stops the workers
+                return
+            log.error("the engine ended and is started again", exit_status=process.exitcode)
+            is_short = time.monotonic() - started_s < SHORT_LIFE_S
+            num_short_lives = num_short_lives + 1 if is_short else 0
+            if self._is_stopping.wait(min(0.1 * (2**num_short_lives - 1), MAX_PAUSE_S)):
+                return
+            with self._lock:
+                if self._is_stopping.is_set():
+                    return
+                process, lifeline = self._spawn()
+            wait([lifeline, process.sentinel])
+            if _says_ready(lifeline):
+                log.info("the engine serves", pid=process.pid)
+
+
+def _says_ready(lifeline: Connection) -> bool:
+    try:
+        return lifeline.poll() and lifeline.recv() == READY
+    except (EOFError, OSError):
+        return False

@@ -1,0 +1,58 @@
+"""The body of ``POST /v1/completions``."""
+
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, BeforeValidator, Field
+from pydantic_core import PydanticCustomError
+
+from domain.errors import FieldProblem, InvalidRequestError
+from domain.generation import MAX_TOP_LOGPROBS
+from domain.messages import Prompt
+from entrypoints.http.openai_api.sampling_fields import NotOffered, SamplingFields, repeated
+
+MAX_PROMPTS = 64
+MAX_ANSWERS = 128
+"""Of all prompts together."""
+
+
+def as_texts(value: Any) -> Any:
+    """Return a text, or a list of some, as a list; token ids are refused."""
+    match value:
+        case str():
+            return [value]
+        case [int() | [*_], *_]:
+            raise PydanticCustomError("token_ids", "token ids are not supported: send text")
+        case [*_]:
+            return value
+        case _:
+            raise PydanticCustomError("texts", "should be a string or a list of strings")
+
+
+def _one(best_of: int | None) -> int | None:
+    if best_of is not None and best_of > 1:
+        raise PydanticCustomError("not_supported", "is not supported by this service")
+    return best_of
+
+
+class CompletionRequest(SamplingFields):
+    """What to go on with, and how."""
+
+    prompt: Annotated[list[str], BeforeValidator(as_texts), Field(min_length=1, max_length=MAX_PROMPTS)]
+    logprobs: Annotated[int, Field(ge=0, le=MAX_TOP_LOGPROBS)] | None = None
+    best_of: Annotated[int | None, AfterValidator(_one)] = None
+    echo: NotOffered = None
+    suffix: NotOffered = None
+
+    def prompts(self, default_max_tokens: int | None) -> list[Prompt]:
+        """Return what to ask of the model: for each prompt, in their order, one for each choice.
+
+        Raises:
+            InvalidRequestError: names the field that is wrong.
+        """
+        if len(self.prompt) * self.num_choices > MAX_ANSWERS:
+            raise InvalidRequestError(FieldProblem("n", f"prompts times n is more than {MAX_ANSWERS}"))
+        parameters = self.parameters(
+            max_tokens=self.max_tokens or default_max_tokens, top_logprobs=self.logprobs
+        )
+        prompts = [Prompt((), parameters, text, self.priority or 0) for text in self.prompt]
+        return repeated(prompts, self.num_choices)

@@ -1,0 +1,44 @@
+"""The body of ``POST /v1/embeddings``, and its answer."""
+
+import base64
+import struct
+from collections.abc import Sequence
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, Field
+
+from domain.generation import Embedding
+from entrypoints.http.openai_api.completion_request import as_texts
+from entrypoints.http.openai_api.sampling_fields import Fields, NotOffered
+
+MAX_INPUTS = 2048
+
+
+class EmbeddingsRequest(Fields):
+    """What to embed."""
+
+    model: str | None = None
+    input: Annotated[list[str], BeforeValidator(as_texts), Field(min_length=1, max_length=MAX_INPUTS)]
+    encoding_format: Literal["float", "base64"] | None = None
+    dimensions: NotOffered = None
+
+
+def embeddings_content(
+    model_id: str, embeddings: Sequence[Embedding], encoding_format: str | None
+) -> dict[str, Any]:
+    """Return the answer; in base64 a vector is float32, little-endian."""
+    num_tokens = sum(embedding.usage.num_prompt_tokens for embedding in embeddings)
+    encoded = _in_base64 if encoding_format == "base64" else list[float]
+    return {
+        "object": "list",
+        "model": model_id,
+        "data": [
+            {"object": "embedding", "index": index, "embedding": encoded(embedding.vector)}
+            for index, embedding in enumerate(embeddings)
+        ],
+        "usage": {"prompt_tokens": num_tokens, "total_tokens": num_tokens},
+    }
+
+
+def _in_base64(vector: Sequence[float]) -> str:
+    return base64.b64encode(struct.pack(f"<{len(vector)}f", *vector)).decode()

@@ -1,0 +1,144 @@
+"""What each path under ``/v1`` does."""
+
+import time
+from dataclasses import dataclass
+from typing import TypeVar
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from domain.direct_runner import DirectRunner
+from domain.errors import InvalidRequestError, NotFoundError
+from domain.generation import FinishReason, Usage
+from domain.validation import validated
+from entrypoints.http.body import read_json_object
+from entrypoints.http.disconnect import unless_disconnected
+from entrypoints.http.openai_api.answer_forms import AnswerForm, ChatForm, CompletionForm, total_usage
+from entrypoints.http.openai_api.chat_request import ChatRequest
+from entrypoints.http.openai_api.completion_request import CompletionRequest
+from entrypoints.http.openai_api.embeddings import EmbeddingsRequest, embeddings_content
+from entrypoints.http.openai_api.event_stream import EventStream
+from entrypoints.http.openai_api.sampling_fields import Fields
+from entrypoints.http.reply_headers import model_headers
+from entrypoints.service_resources import supports_model
+
+OPENAI_COMPLETION_TOKENS = 16
+"""What OpenAI's completions generate at most where a request does not say."""
+
+FieldsT = TypeVar("FieldsT", bound=Fields)
+
+
+@dataclass(frozen=True, slots=True)
+class OpenAIOptions:
+    """Bounds that a request may leave to the service."""
+
+    max_body_bytes: int
+    chat_max_tokens: int | None
+    """Of an answer where the request does not say; None: as many as the context has room for."""
+    completion_max_tokens: int | None = OPENAI_COMPLETION_TOKENS
+
+
+class OpenAIRoutes:
+    """The endpoints, over the model."""
+
+    def __init__(self, runner: DirectRunner, options: OpenAIOptions) -> None:
+        self._runner = runner
+        self._options = options
+        self._started_s = int(time.time())
+
+    @property
+    def routes(self) -> list[Route]:
+        """Path by path."""
+        return [
+            Route("/v1/chat/completions", self.chat, methods=["POST"]),
+            Route("/v1/completions", self.complete, methods=["POST"]),
+            Route("/v1/embeddings", self.embed, methods=["POST"]),
+            Route("/v1/models", self.models, methods=["GET"]),
+            Route("/v1/models/{model_id:path}", self.model, methods=["GET"]),
+        ]
+
+    async def models(self, _: Request) -> Response:
+        """List the one model."""
+        return JSONResponse({"object": "list", "data": [self._model_content()]})
+
+    async def model(self, request: Request) -> Response:
+        """Describe the model of this id."""
+        self._check_model(request.path_params["model_id"])
+        return JSONResponse(self._model_content())
+
+    async def chat(self, request: Request) -> Response:
+        """Answer a conversation."""
+        asked = await self._read(request, ChatRequest)
+        return await self._answer(request, asked, ChatForm(self._runner.model.model_id))
+
+    async def complete(self, request: Request) -> Response:
+        """Go on with texts."""
+        asked = await self._read(request, CompletionRequest)
+        return await self._answer(request, asked, CompletionForm(self._runner.model.model_id))
+
+    async def embed(self, request: Request) -> Response:
+        """Embed texts."""
+        asked = await self._read(request, EmbeddingsRequest)
+        self._check_model(asked.model)
+        try:
+            embeddings = await unless_disconnected(request, self._runner.embed(asked.input))
+        except InvalidRequestError as error:
+            raise error.under("input") from error
+        model = self._runner.model
+        content = embeddings_content(model.model_id, embeddings, asked.encoding_format)
+        request.state.log_facts["prompt_tokens"] = content["usage"]["prompt_tokens"]
+        return JSONResponse(content, headers=model_headers(model))
+
+    async def _read(self, request: Request, fields: type[FieldsT]) -> FieldsT:
+        payload = await read_json_object(request, max_bytes=self._options.max_body_bytes)
+        return validated(fields, payload)
+
+    async def _answer(
+        self, request: Request, asked: ChatRequest | CompletionRequest, form: AnswerForm
+    ) -> Response:
+        self._check_model(asked.model)
+        includes_usage = asked.includes_usage
+        is_chat = isinstance(asked, ChatRequest)
+        options = self._options
+        prompts = asked.prompts(options.chat_max_tokens if is_chat else options.completion_max_tokens)
+        headers = model_headers(self._runner.model)
+        started_s = time.monotonic()
+        facts = request.state.log_facts
+
+        def note_end(usage: Usage, finish_reason: FinishReason | None) -> None:
+            facts["prompt_tokens"] = usage.num_prompt_tokens
+            facts["completion_tokens"] = usage.num_completion_tokens
+            facts["finish_reason"] = finish_reason
+
+        if not asked.stream:
+            choices = await unless_disconnected(request, self._runner.generate(prompts))
+            usages = {index: choice.usage for index, choice in enumerate(choices)}
+            note_end(total_usage(usages, asked.num_choices), choices[0].finish_reason)
+            return JSONResponse(form.whole(choices, asked.num_choices), headers=headers)
+        stream = await unless_disconnected(request, self._runner.stream(prompts))
+        facts["time_to_first_token_ms"] = round((time.monotonic() - started_s) * 1000, 1)
+        return EventStream(
+            stream,
+            form,
+            num_choices=asked.num_choices,
+            includes_usage=includes_usage,
+            on_end=note_end,
+            headers=headers,
+        )
+
+    def _check_model(self, model_id: str | None) -> None:
+        if model_id is not None and not supports_model(self._runner.model, model_id):
+            raise NotFoundError(
+                "the model asked for is not served here; GET /v1/models lists the one that is"
+            )
+
+    def _model_content(self) -> dict[str, object]:
+        model = self._runner.model
+        return {
+            "id": model.model_id,
+            "object": "model",
+            "created": self._started_s,
+            "owned_by": "llm-inference-service",
+            "max_model_len": model.context_length,
+        }

@@ -1,0 +1,213 @@
+"""What the bodies of chat and completion requests have in common: how to sample, and in which form."""
+
+from collections.abc import Sequence
+from typing import Annotated, Any, Literal
+
+import pydantic_core
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic_core import PydanticCustomError
+
+from domain.constraints import OutputConstraint
+from domain.errors import FieldProblem, InvalidRequestError
+from domain.generation import SamplingParameters
+from domain.messages import Prompt
+from domain.validation import validated
+
+MAX_CHOICES = 16
+MAX_SEED = 2**63
+OPENAI_TEMPERATURE = 1.0
+ANY_OBJECT = {"type": "object"}
+JSON = "json_schema"
+"""The field of ``OutputConstraint``."""
+
+
+def _refused(value: Any) -> Any:
+    if value:
+        raise PydanticCustomError("not_supported", "is not supported by this service")
+    return value
+
+
+def _listed(value: Any) -> Any:
+    return [value] if isinstance(value, str) else value
+
+
+NotOffered = Annotated[Any, AfterValidator(_refused)]
+"""A field of OpenAI's that would change the answer and that the service cannot honour; empty ones pass."""
+
+TextOrList = Annotated[list[str], BeforeValidator(_listed)]
+
+
+class Fields(BaseModel):
+    """A body, or a part of one: types are strict, a null is as good as absent, unknown fields are ignored."""
+
+    model_config = ConfigDict(frozen=True, strict=True, allow_inf_nan=False)
+
+
+class StreamOptions(Fields):
+    """What a stream holds."""
+
+    include_usage: bool | None = None
+
+
+class JsonSchema(Fields):
+    """The JSON schema of a response format."""
+
+    json_schema: dict[str, Any] = Field(alias="schema")
+
+
+class ResponseFormat(Fields):
+    """OpenAI's way to ask for JSON."""
+
+    type: Literal["text", "json_object", "json_schema"]
+    json_schema: JsonSchema | None = None
+
+
+class StructuredOutputs(Fields):
+    """vLLM's way to ask for a form."""
+
+    json_schema: dict[str, Any] | str | None = Field(default=None, alias="json")
+    regex: str | None = None
+    choice: list[str] | None = None
+    grammar: str | None = None
+    json_object: bool | None = None
+
+
+class SamplingFields(Fields):
+    """The fields of both kinds of request."""
+
+    model: str | None = None
+    n: Annotated[int, Field(ge=1, le=MAX_CHOICES)] | None = None
+    max_tokens: Annotated[int, Field(ge=1)] | None = None
+    temperature: float | None = None
+    top_p: float | None = None
+    presence_penalty: float | None = None
+    frequency_penalty: float | None = None
+    seed: int | None = None
+    stop: TextOrList | None = None
+    stream: bool | None = None
+    stream_options: StreamOptions | None = None
+    response_format: ResponseFormat | None = None
+    logit_bias: NotOffered = None
+
+    top_k: int | None = None
+    min_p: float | None = None
+    repetition_penalty: float | None = None
+    ignore_eos: bool | None = None
+    priority: Annotated[int, Field(ge=-(2**31), lt=2**31)] | None = None
+    structured_outputs: StructuredOutputs | None = None
+    guided_json: dict[str, Any] | str | None = None
+    guided_regex: str | None = None
+    guided_choice: list[str] | None = None
+    guided_grammar: str | None = None
+
+    @property
+    def num_choices(self) -> int:
+        """Answers to each prompt."""
+        return self.n or 1
+
+    @property
+    def includes_usage(self) -> bool:
+        """Whether a stream ends with the usage.
+
+        Raises:
+            InvalidRequestError: it is asked of an answer that is no stream.
+        """
+        if self.stream_options is not None and not self.stream:
+            raise InvalidRequestError(FieldProblem("stream_options", "is for streams: set stream to true"))
+        return self.stream_options is not None and bool(self.stream_options.include_usage)
+
+    def parameters(self, *, max_tokens: int | None, top_logprobs: int | None) -> SamplingParameters:
+        """Return how to sample.
+
+        Args:
+            max_tokens: of the answer.
+            top_logprobs: as in ``SamplingParameters``.
+
+        Raises:
+            InvalidRequestError: a value is out of its range; names the field.
+        """
+        given: dict[str, Any] = {
+            "max_tokens": max_tokens,
+            "temperature": OPENAI_TEMPERATURE if self.temperature is None else self.temperature,
+            "top_p": self.top_p,
+            "top_k": None if self.top_k is None else max(self.top_k, 0),  # vLLM's -1 is off too
+            "min_p": self.min_p,
+            "repetition_penalty": self.repetition_penalty,
+            "presence_penalty": self.presence_penalty,
+            "frequency_penalty": self.frequency_penalty,
+            "seed": None if self.seed is None else self.seed % MAX_SEED,
+            "stop": self.stop,
+            "ignore_eos": self.ignore_eos,
+            "top_logprobs": top_logprobs,
+            "constraint": self._constraint(),
+        }
+        return validated(SamplingParameters, {name: v for name, v in given.items() if v is not None})
+
+    def _constraint(self) -> OutputConstraint | None:
+        asked = [*self._of_response_format(), *self._of_structured_outputs(), *self._of_guided_fields()]
+        if not asked:
+            return None
+        (field, form, value), *others = asked
+        if others:
+            raise InvalidRequestError(FieldProblem(others[0][0], f"cannot be combined with {field}"))
+        try:
+            return validated(OutputConstraint, {form: _parsed(field, value) if form == JSON else value})
+        except InvalidRequestError as error:
+            raise InvalidRequestError(*(FieldProblem(field, p.reason) for p in error.problems)) from error
+
+    def _of_response_format(self) -> list[tuple[str, str, Any]]:
+        asked = self.response_format
+        match asked:
+            case ResponseFormat(type="json_object"):
+                return [("response_format", JSON, ANY_OBJECT)]
+            case ResponseFormat(type="json_schema", json_schema=None):
+                raise InvalidRequestError(FieldProblem("response_format.json_schema", "Field required"))
+            case ResponseFormat(type="json_schema", json_schema=JsonSchema(json_schema=schema)):
+                return [("response_format.json_schema.schema", JSON, schema)]
+            case _:
+                return []
+
+    def _of_structured_outputs(self) -> list[tuple[str, str, Any]]:
+        asked = self.structured_outputs
+        if asked is None:
+            return []
+        values = (
+            ("json", JSON, asked.json_schema),
+            ("json_object", JSON, ANY_OBJECT if asked.json_object else None),
+            ("regex", "regex", asked.regex),
+            ("choice", "choices", asked.choice),
+            ("grammar", "grammar", asked.grammar),
+        )
+        return [(f"structured_outputs.{name}", form, v) for name, form, v in values if v is not None]
+
+    def _of_guided_fields(self) -> list[tuple[str, str, Any]]:
+        values = (
+            ("guided_json", JSON, self.guided_json),
+            ("guided_regex", "regex", self.guided_regex),
+            ("guided_choice", "choices", self.guided_choice),
+            ("guided_grammar", "grammar", self.guided_grammar),
+        )
+        return [(name, form, value) for name, form, value in values if value is not None]
+
+
+def repeated(prompts: Sequence[Prompt], num_choices: int) -> list[Prompt]:
+    """Return each prompt ``num_choices`` times; a seed counts up, so that the answers differ."""
+    return [_numbered(prompt, choice) for prompt in prompts for choice in range(num_choices)]
+
+
+def _numbered(prompt: Prompt, choice: int) -> Prompt:
+    seed = prompt.parameters.seed
+    if not choice or seed is None:
+        return prompt
+    parameters = prompt.parameters.model_copy(update={"seed": (seed + choice) % MAX_SEED})
+    return Prompt(prompt.messages, parameters, prompt.text, prompt.priority)
+
+
+def _parsed(field: str, schema: Any) -> Any:
+    """Return a schema that came as JSON text; another as it is."""
+    if not isinstance(schema, str):
+        return schema
+    try:
+        return pydantic_core.from_json(schema, allow_inf_nan=False)
+    except ValueError as error:
+        raise InvalidRequestError(FieldProblem(field, "is no JSON")) from error
