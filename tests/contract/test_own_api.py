@@ -13,7 +13,7 @@ from adapters.scripted import ScriptedTextGenerator
 from adapters.settings import Settings
 from domain.constraints import OutputConstraint
 from domain.errors import ContextLengthError, InvalidRequestError, NotSupportedError
-from domain.generation import ModelDescription, SamplingParameters, TokenChunk
+from domain.generation import SamplingParameters, TokenChunk
 from domain.messages import Prompt
 from domain.ports import TextGenerator
 from domain.runner import RunnerLimits
@@ -71,7 +71,7 @@ class TestEngine(TextGeneratorContract):
     async def test_it_is_the_backend_itself_to_those_who_ask(self, generator: TextGenerator) -> None:
         backend = ScriptedTextGenerator(context_length=CONTEXT_LENGTH)
 
-        assert generator.model == ModelDescription("scripted", CONTEXT_LENGTH, None)
+        assert generator.model == backend.model
         assert generator.capabilities == backend.capabilities
 
     async def test_errors_cross_with_their_words(self, generator: TextGenerator) -> None:
