@@ -20,7 +20,7 @@ from bench.likelihood import NEAR_TIE, Judge
 from bench.load import offer_each
 from bench.options import round_options
 from bench.prompt_sets import Conversation, conversations
-from bench.targets import MODEL, NUM_SLOTS, Server, service, started
+from bench.targets import NUM_SLOTS, Server, service, started
 
 REUSE_BAR_S = 0.1
 MEMORY_BAR = 1.03
@@ -33,7 +33,7 @@ SETTLE_S = 1.0
 
 async def reuse_s(server: Server, num_rounds: int) -> tuple[list[float], list[float]]:
     """Return the times from leaving to the waiting answer's first token, and its first-token times alone."""
-    client = ChatClient(server.base_url, MODEL)
+    client = ChatClient(server.base_url, server.model)
     reused_s, alone_s = [], []
     asked = iter(conversations("short", 3 * num_rounds, "reuse"))
     for _ in range(num_rounds):
@@ -80,7 +80,7 @@ async def full_house_s(client: ChatClient, seed: str) -> float:
 
 async def under_load(server: Server, num_requests: int) -> list[tuple[Conversation, str, str]]:
     """Print what stays behind; returns the steady callers' questions with their quiet and loaded answers."""
-    client = ChatClient(server.base_url, MODEL)
+    client = ChatClient(server.base_url, server.model)
     asked = conversations("mixed", NUM_COMPARED, "steady")
     quiet = await steady(client, asked)
     # what a busy service takes anyway: caches that fill, buffers that grow to their size

@@ -22,7 +22,17 @@ from bench.likelihood import Judge
 from bench.load import MAX_TOKENS, Load
 from bench.measurements import OURS, Comparison, Measurement
 from bench.prompt_sets import PROMPT_SETS, conversations
-from bench.targets import Remote, Target, blocking, llama_cpp, num_processors, service, vllm, xllamacpp
+from bench.targets import (
+    Remote,
+    Target,
+    blocking,
+    first_model,
+    llama_cpp,
+    num_processors,
+    service,
+    vllm,
+    xllamacpp,
+)
 
 NUM_WARM_UP = 2
 JUDGED_CALLERS = 8
@@ -44,21 +54,21 @@ class Plan:
     """No round begins that would probably end later."""
     is_judged: bool
 
-    def loads(self, round_number: int, *, is_serial: bool) -> Iterator[tuple[str, Load]]:
-        """Yield the loads of a round with their names."""
-        waves = 1 if is_serial else self.requests_per_caller
+    def loads(self, round_number: int, target: Target) -> Iterator[tuple[str, Load]]:
+        """Yield a target's loads of a round with their names."""
+        waves = 1 if target.is_serial else self.requests_per_caller
         for num_callers in self.callers:
             yield (
                 f"{num_callers} callers",
                 Load(
                     self.prompt_set,
-                    max(waves * num_callers, 2 if is_serial else 4),
+                    max(waves * num_callers, 2 if target.is_serial else 4),
                     num_callers=num_callers,
                     seed=f"{round_number} {num_callers}",
                     max_tokens=self.max_tokens,
                 ),
             )
-        for rate in self.rates:
+        for rate in self.rates if target.takes_arrivals else ():
             yield (
                 f"{rate:g} requests/s",
                 Load(
@@ -83,7 +93,7 @@ def compare(targets: Sequence[Target], plan: Plan) -> Comparison:
             target.pause()
         began_s = time.monotonic()
         for number in range(plan.num_rounds):
-            if time.monotonic() - began_s > plan.limit_s * number / (number + 1):
+            if number and (time.monotonic() - began_s) * (number + 1) / number > plan.limit_s:
                 print(f"==> out of time after {number} rounds", flush=True)
                 break
             turn = number % len(targets)
@@ -100,7 +110,7 @@ def compare(targets: Sequence[Target], plan: Plan) -> Comparison:
 def _measured(target: Target, plan: Plan, number: int) -> list[Measurement]:
     target.resume()
     measurements = []
-    for name, load in plan.loads(number, is_serial=target.is_serial):
+    for name, load in plan.loads(number, target):
         figures, _ = target.run(load)
         print(
             f"    round {number + 1}  {name:16} {target.name:26} {figures.tokens_per_s:7.1f} tok/s",
@@ -125,7 +135,7 @@ def _likelihoods(targets: Sequence[Target], plan: Plan) -> dict[str, float]:
     asked = conversations(load.prompt_set, load.num_requests, load.seed)
     likelihoods = {}
     for target in targets:
-        if isinstance(target, GenaiBatches):
+        if not target.takes_arrivals:
             continue  # its static batches cannot end a row alone and start another
         target.resume()
         likelihoods[target.name] = judge.negative_log_likelihood(asked, target.run(load)[1])
@@ -162,8 +172,14 @@ def targets_of(options: argparse.Namespace) -> list[Target]:
     if options.optimum_python:
         found.append(blocking(options.optimum_python, models.exported_folder(options.optimum_python)))
     if options.url:
-        found.append(Remote(options.url, options.url_model, os.environ.get("BENCH_API_KEY")))
+        found.append(remote(options.url, options.url_model))
     return found
+
+
+def remote(url: str, model: str | None) -> Remote:
+    """Return somebody else's server."""
+    api_key = os.environ.get("BENCH_API_KEY")
+    return Remote(url, model or first_model(url, api_key), api_key)
 
 
 def plan_of(options: argparse.Namespace) -> Plan:
@@ -204,7 +220,7 @@ def parsed() -> argparse.Namespace:
     peers.add_argument("--vllm-dtypes", default="bfloat16")
     peers.add_argument("--optimum-python", type=Path, help="Python of `make test-optimum`")
     peers.add_argument("--url", help="any OpenAI-compatible API; its key is read from BENCH_API_KEY")
-    peers.add_argument("--url-model", default="default")
+    peers.add_argument("--url-model", help="its name there; absent: the first that is listed")
     return parser.parse_args()
 
 

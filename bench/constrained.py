@@ -19,7 +19,7 @@ from bench.figures import paired_ratio, spread, verdict
 from bench.load import figures_of, offer_each
 from bench.options import round_options
 from bench.prompt_sets import Conversation, conversations
-from bench.targets import MODEL, Server, service, started
+from bench.targets import Server, service, started
 
 NUM_CALLERS = 8
 MAX_TOKENS = 256
@@ -65,7 +65,7 @@ async def ask_all(
     server: Server, asked: Sequence[Conversation], bodies: Sequence[dict[str, Any]]
 ) -> tuple[list[Answer], float]:
     """Return the answers, and completion tokens a second."""
-    client = ChatClient(server.base_url, MODEL)
+    client = ChatClient(server.base_url, server.model)
     answers = await offer_each(client, asked, bodies, NUM_CALLERS)
     await client.close()
     return answers, figures_of(answers, 0).tokens_per_s

@@ -21,6 +21,7 @@ class GenaiBatches:
     folder: Path
     name: str = "onnxruntime-genai batches"
     is_serial: bool = False
+    takes_arrivals: bool = False
     memory_bytes: int | None = None
 
     def start(self) -> None: ...
@@ -32,7 +33,7 @@ class GenaiBatches:
     def resume(self) -> None: ...
 
     def run(self, load: Load) -> tuple[LoadFigures, list[str]]:
-        """Run the batches; the load's open loop and its fields mean nothing here."""
+        """Run the batches of a closed loop; every answer has all its tokens, whatever the load's fields say."""
         command = [str(self.python), "-m", "bench.genai_batches", str(self.folder), str(num_processors())]
         output = subprocess.run(
             command,

@@ -11,7 +11,7 @@ from bench.figures import paired_ratio, percentile, spread, verdict
 from bench.load import Load
 from bench.options import round_options
 from bench.prompt_sets import HISTORY_SENTENCES, question, text_of
-from bench.targets import MODEL, Server, awake, service, started
+from bench.targets import Server, awake, service, started
 
 SECOND_TURN_BAR = 0.25
 SHARED_BAR = 2.0
@@ -23,7 +23,7 @@ ANSWER_TOKENS = 32
 async def turns(server: Server, seed: str) -> tuple[float, float]:
     """Return the seconds to the first token of the first turn (about 800 tokens) and of the second."""
     chance = random.Random(seed)  # noqa: S311 - repeatable, not secret
-    client = ChatClient(server.base_url, MODEL)
+    client = ChatClient(server.base_url, server.model)
     messages = [{"role": "user", "content": f"{text_of(HISTORY_SENTENCES, chance)} Tell what happened."}]
     first = await client.ask(messages, max_tokens=ANSWER_TOKENS)
     messages += [

@@ -13,7 +13,7 @@ from bench.chat_client import ChatClient
 from bench.figures import verdict
 from bench.options import round_options
 from bench.prompt_sets import PROMPT_SETS
-from bench.targets import MODEL, Server, service, started
+from bench.targets import Server, service, started
 
 GROWTH_BAR = 1.03
 NUM_CALLERS = 16
@@ -27,7 +27,7 @@ NUM_SAMPLES = 20
 
 async def soak(server: Server, num_requests: int) -> list[tuple[int, int]]:
     """Send all; returns memory in bytes after so many requests, at even steps."""
-    client = ChatClient(server.base_url, MODEL)
+    client = ChatClient(server.base_url, server.model)
     chance = random.Random("soak")  # noqa: S311 - repeatable, not secret
     step = max(1, num_requests // NUM_SAMPLES)
     samples: list[tuple[int, int]] = []

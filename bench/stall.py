@@ -14,7 +14,7 @@ from bench.chat_client import Answer, ChatClient
 from bench.figures import percentile, spread, verdict
 from bench.options import round_options
 from bench.prompt_sets import conversations, text_of
-from bench.targets import MODEL, Server, service, started
+from bench.targets import Server, service, started
 
 BAR = 3.0
 NUM_STREAMS = 8
@@ -27,7 +27,7 @@ LEAD_TOKENS = 60
 
 async def measure(server: Server, seed: int) -> tuple[float, float, int]:
     """Return the median gap before, the 99th percentile meanwhile, and the long prompt's tokens."""
-    client = ChatClient(server.base_url, MODEL)
+    client = ChatClient(server.base_url, server.model)
     streams = [
         asyncio.create_task(client.ask(messages, max_tokens=STREAM_TOKENS, ignore_eos=True))
         for messages in conversations("short", NUM_STREAMS, f"stall {seed}")

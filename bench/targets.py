@@ -12,12 +12,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
+import httpx2
 from bench.load import Load, LoadFigures, run_load
 from bench.server_process import ServerProcess, free_port, start_server
 
 MAX_CONTEXT_TOKENS = 2048
 NUM_SLOTS = 16
 MODEL = "smollm2"
+"""What peers that take a name are told to call it."""
 
 
 class Target(Protocol):
@@ -31,6 +33,11 @@ class Target(Protocol):
     @property
     def is_serial(self) -> bool:
         """Whether it answers one request at a time, so that few requests tell as much as many."""
+        ...
+
+    @property
+    def takes_arrivals(self) -> bool:
+        """Whether a request may come at any time, so that an open loop makes sense."""
         ...
 
     def start(self) -> None:
@@ -72,7 +79,8 @@ class Server:
     ready_path: str = "/health"
     environment: Mapping[str, str] = field(default_factory=dict)
     is_serial: bool = False
-    model: str = MODEL
+    takes_arrivals: bool = True
+    model: str = ""
     process: ServerProcess | None = None
     url: str = ""
 
@@ -87,6 +95,7 @@ class Server:
         self.process = start_server(self.command(port), dict(self.environment))
         try:
             self.process.wait_until_ready(self.url + self.ready_path)
+            self.model = first_model(self.base_url)
         except BaseException:
             self.stop()
             raise
@@ -215,6 +224,7 @@ class Remote:
     model: str
     api_key: str | None = None
     is_serial: bool = False
+    takes_arrivals: bool = True
 
     @property
     def name(self) -> str:
@@ -234,6 +244,16 @@ class Remote:
     @property
     def memory_bytes(self) -> int | None:
         return None
+
+
+def first_model(base_url: str, api_key: str | None = None) -> str:
+    """Return the first model that a server lists; empty where it lists none."""
+    headers = {"authorization": f"Bearer {api_key}"} if api_key else {}
+    response = httpx2.get(f"{base_url}/models", headers=headers, timeout=30)
+    if response.status_code == 404:
+        return ""
+    listed = response.raise_for_status().json()["data"]
+    return str(listed[0]["id"]) if listed else ""
 
 
 def num_processors() -> int:
