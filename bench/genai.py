@@ -33,7 +33,7 @@ class GenaiBatches:
     def resume(self) -> None: ...
 
     def run(self, load: Load) -> tuple[LoadFigures, list[str]]:
-        """Run the batches of a closed loop; every answer has all its tokens, whatever the load's fields say."""
+        """Run the batches of a closed loop; every answer has all its tokens."""
         command = [str(self.python), "-m", "bench.genai_batches", str(self.folder), str(num_processors())]
         output = subprocess.run(
             command,
