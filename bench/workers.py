@@ -1,0 +1,50 @@
+"""What more workers cost in memory, and that they cost no throughput.
+
+Usage: python -m bench.workers [--rounds 4] [--requests 4] [--quick]
+"""
+
+from bench.figures import paired_ratio, spread, verdict
+from bench.load import Load
+from bench.options import round_options
+from bench.targets import awake, service, started
+
+MEMORY_BAR_MIB = 80.0
+RATE_BAR = 1.0
+NUM_CALLERS = 16
+
+
+def main() -> None:
+    """Print the memory of each number of workers, and the throughput of one and of four."""
+    options = round_options(__doc__)
+    servers = {number: service(f"{number} workers", f"--workers={number}") for number in (1, 2, 4)}
+    rates: dict[int, list[float]] = {1: [], 4: []}
+    with started(servers[1]), started(servers[2]), started(servers[4]):
+        for server in servers.values():
+            server.run(Load("mixed", NUM_CALLERS, num_callers=NUM_CALLERS, seed="warm-up"))
+            server.pause()
+        for round_number in range(options.rounds):
+            for number in (1, 4) if round_number % 2 else (4, 1):
+                with awake(servers[number]):
+                    load = Load(
+                        "mixed",
+                        NUM_CALLERS * options.requests,
+                        num_callers=NUM_CALLERS,
+                        seed=str(round_number),
+                    )
+                    rates[number].append(servers[number].run(load)[0].tokens_per_s)
+        mib = {number: (server.memory_bytes or 0) / 2**20 for number, server in servers.items()}
+    shown = ", ".join(f"{number} workers {size:.0f} MiB" for number, size in mib.items())
+    per_worker = (mib[4] - mib[1]) / 3
+    print(
+        f"memory (PSS): {shown}; each beyond the first {verdict(per_worker, MEMORY_BAR_MIB, at_most=True)}, "
+        f"each beyond the second {(mib[4] - mib[2]) / 2:.0f} MiB"
+    )
+    ratio = paired_ratio(rates[4], rates[1])
+    print(
+        f"throughput, {NUM_CALLERS} callers: 4 workers {spread(rates[4]).shown()} tok/s, 1 worker "
+        f"{spread(rates[1]).shown()}, ratio {ratio.shown(2)} {verdict(ratio.median, RATE_BAR)}"
+    )
+
+
+if __name__ == "__main__":
+    main()
