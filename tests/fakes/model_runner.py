@@ -32,11 +32,12 @@ class CachingModelRunner:
         self.prefill_sizes: list[int] = []
         self.decode_sizes: list[int] = []
 
-    def prefill(self, slot: int, token_ids: Ints, num_past: int) -> Floats:
+    def prefill(self, slot: int, token_ids: Ints, num_past: int, *, num_logits: int = 1) -> Floats:
         self._count()
         self.prefill_sizes.append(len(token_ids))
         self._cache[slot, num_past : num_past + len(token_ids)] = token_ids
-        return np.stack([self._logits(slot, num_past + i + 1) for i in range(len(token_ids))])
+        end = num_past + len(token_ids)
+        return np.stack([self._logits(slot, i + 1) for i in range(end - num_logits, end)])
 
     def decode(self, token_ids: Ints, lengths: Ints) -> Floats:
         self._count()

@@ -20,8 +20,8 @@ from domain.errors import BackendError, ServiceError, UnavailableError
 class ModelRunner(Protocol):
     """What the engine needs of a model: see ``adapters.onnx.session.OnnxSession``."""
 
-    def prefill(self, slot: int, token_ids: Ints, num_past: int) -> Floats:
-        """Append ``int64[n]`` tokens to a slot; return logits ``float32[n, vocab]``."""
+    def prefill(self, slot: int, token_ids: Ints, num_past: int, *, num_logits: int = 1) -> Floats:
+        """Append ``int64[n]`` tokens to a slot; return the last ``float32[num_logits, vocab]``."""
         ...
 
     def decode(self, token_ids: Ints, lengths: Ints) -> Floats:
@@ -169,13 +169,15 @@ class Engine:
 
     def _scores(self, scoring: LabelScoring, slot: int) -> list[float]:
         for start, chunk in self._chunks(scoring.prompt_ids):
-            prompt_logits = self._model.prefill(slot, chunk, start)[-1:]
+            prompt_logits = self._model.prefill(slot, chunk, start)
         scores = []
         for label_ids in scoring.label_ids:
             logits = prompt_logits
             if len(label_ids) > 1:
                 fed = np.array(label_ids[:-1], np.int64)
-                logits = np.concatenate([logits, self._model.prefill(slot, fed, len(scoring.prompt_ids))])
+                num_past = len(scoring.prompt_ids)
+                more = self._model.prefill(slot, fed, num_past, num_logits=len(fed))
+                logits = np.concatenate([logits, more])
             scores.append(float(log_softmax_at(logits, np.array(label_ids, np.int64)).sum()))
         return scores
 

@@ -95,7 +95,7 @@ def _readings(folder: Path, num_threads: int) -> Iterator[tuple[str, Ints, Float
         scores, best = [], []
         for start in range(0, len(token_ids) - 1, CHUNK_TOKENS):
             fed = token_ids[start : min(start + CHUNK_TOKENS, len(token_ids) - 1)]
-            logits = session.prefill(0, fed, start)
+            logits = session.prefill(0, fed, start, num_logits=len(fed))
             scores.append(log_softmax_at(logits, token_ids[start + 1 : start + 1 + len(fed)]))
             best.append(logits.argmax(axis=-1))
         yield file.stem, token_ids, np.concatenate(scores).astype(np.float32), np.concatenate(best)
