@@ -130,10 +130,11 @@ def _parser() -> argparse.ArgumentParser:
     )
     build.add_argument("source", type=Path, help="GGUF file, or folder with config.json and *.safetensors")
     build.add_argument("--out", type=Path, required=True, help="the folder to make")
-    precisions = ["fp32", "int8_block", "int4_block"]
-    build.add_argument("--precision", choices=precisions, default="int8_block", help="of the weights")
+    precisions = ["fp32", "int8_smooth", "int8_block", "int4_block"]
+    build.add_argument("--precision", choices=precisions, default="int8_smooth", help="of the weights")
     build.add_argument("--head-precision", choices=precisions, help="of the output layer (as the weights)")
-    build.add_argument("--embedding-precision", choices=precisions, default="fp32", help="of the embedding")
+    of_embedding = ["fp32", "int8_block", "int4_block"]
+    build.add_argument("--embedding-precision", choices=of_embedding, default="fp32", help="of the embedding")
     build.add_argument(
         "--hidden-states",
         action=argparse.BooleanOptionalAction,

@@ -91,7 +91,7 @@ def test_other_options_build_again(checkpoint: Path, tmp_path: Path) -> None:
     assert report.stages
     manifest = read_manifest(tmp_path / "model")
     assert manifest is not None
-    assert manifest.origin["options"]["precision"] == "int8_block"
+    assert manifest.origin["options"]["precision"] == "int8_smooth"
 
 
 @pytest.mark.parametrize("raises_at", [1, 3, 5])

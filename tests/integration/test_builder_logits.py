@@ -1,9 +1,12 @@
 """The builder's graphs against an independent forward pass."""
 
+import shutil
 from pathlib import Path
 
 import ml_dtypes
 import numpy as np
+import onnx
+import onnxruntime as ort
 import pytest
 
 from adapters.onnx.builder import BuildOptions, Precision, SilentReporter, build_model_folder
@@ -34,7 +37,10 @@ def built_logits(source: Path, folder: Path, precision: Precision = Precision.FP
         read_model_folder(folder), ProviderChoice.CPU, num_threads=1, num_slots=1, max_length=128
     )
     ids = np.array(TOKEN_IDS, np.int64)
-    rows = [session.prefill(0, ids[:50], 0), session.prefill(0, ids[50:80], 50)]
+    rows = [
+        session.prefill(0, ids[:50], 0, num_logits=50),
+        session.prefill(0, ids[50:80], 50, num_logits=30),
+    ]
     rows += [session.decode(ids[i : i + 1], np.array([i], np.int64)) for i in range(80, 90)]
     return np.concatenate(rows)
 
@@ -77,18 +83,73 @@ def test_half_precision_checkpoints_in_several_files_are_read_exactly(tmp_path: 
 
 
 @pytest.mark.parametrize(
-    ("precision", "tolerance"), [(Precision.INT8_BLOCK, 0.05), (Precision.INT4_BLOCK, 0.6)]
+    ("precision", "tolerance"),
+    [(Precision.INT8_SMOOTH, 0.1), (Precision.INT8_BLOCK, 0.05), (Precision.INT4_BLOCK, 0.6)],
+)
+@pytest.mark.parametrize(
+    "model", [LLAMA, LLAMA_UNTIED, MISTRAL, QWEN2], ids=["llama", "llama-untied", "mistral", "qwen2"]
 )
 def test_quantised_logits_stay_near_the_reference(
-    tmp_path: Path, precision: Precision, tolerance: float
+    model: TinyModel, tmp_path: Path, precision: Precision, tolerance: float
 ) -> None:
-    weights = write_safetensors_checkpoint(LLAMA, tmp_path / "checkpoint")
+    weights = write_safetensors_checkpoint(model, tmp_path / "checkpoint")
 
     logits = built_logits(tmp_path / "checkpoint", tmp_path / "model", precision)
 
-    expected = reference_logits(LLAMA, weights, TOKEN_IDS)
+    expected = reference_logits(model, weights, TOKEN_IDS)
     relative_error = np.linalg.norm(logits - expected) / np.linalg.norm(expected)
     assert 0 < relative_error < tolerance
+
+
+def test_logits_come_for_as_many_of_the_last_positions_as_are_asked_for(tiny_folder: Path) -> None:
+    session = OnnxSession(
+        read_model_folder(tiny_folder), ProviderChoice.CPU, num_threads=1, num_slots=1, max_length=128
+    )
+    ids = np.array(TOKEN_IDS, np.int64)
+
+    every = session.prefill(0, ids, 0, num_logits=len(ids))
+
+    assert every.shape == (len(ids), LLAMA.vocab_size)
+    np.testing.assert_allclose(session.prefill(0, ids, 0), every[-1:], atol=1e-5)
+    np.testing.assert_allclose(session.prefill(0, ids, 0, num_logits=7), every[-7:], atol=1e-5)
+
+
+def test_a_runner_that_knows_nothing_of_positions_gets_the_last_ones_logits(tiny_folder: Path) -> None:
+    session = ort.InferenceSession(str(tiny_folder / "model.onnx"), providers=["CPUExecutionProvider"])
+    no_past = np.zeros((2, LLAMA.num_kv_heads, 0, LLAMA.head_dim), np.float32)
+    fed = {node.name: no_past for node in session.get_inputs() if node.name.startswith("past")}
+    fed["input_ids"] = np.array([TOKEN_IDS[:20], TOKEN_IDS[20:40]], np.int64)
+    fed["attention_mask"] = np.ones((2, 20), np.int64)
+
+    (last,) = session.run(["logits"], fed)
+    (two,) = session.run(["logits"], {**fed, "logits_positions": np.array([0, 19], np.int64)})
+
+    assert "logits_positions" not in {node.name for node in session.get_inputs()}
+    assert last.shape == (2, 1, LLAMA.vocab_size)
+    np.testing.assert_allclose(two[:, 1:], last, atol=1e-5)
+    assert np.abs(two[:, 0] - two[:, 1]).max() > 1
+
+
+def test_a_graph_that_gives_every_position_is_cut_by_the_session(tiny_folder: Path, tmp_path: Path) -> None:
+    shutil.copytree(tiny_folder, tmp_path / "model")
+    file = tmp_path / "model" / "model.onnx"
+    model = onnx.load(file, load_external_data=False)
+    (gather,) = (node for node in model.graph.node if "logits_positions" in node.input)
+    gather.CopyFrom(onnx.helper.make_node("Identity", gather.input[:1], gather.output))
+    for values in (model.graph.input, model.graph.initializer):
+        values.remove(next(value for value in values if value.name == "logits_positions"))
+    file.write_bytes(model.SerializeToString())
+    ids = np.array(TOKEN_IDS, np.int64)
+
+    logits = [
+        OnnxSession(
+            read_model_folder(folder), ProviderChoice.CPU, num_threads=1, num_slots=1, max_length=128
+        ).prefill(0, ids, 0, num_logits=3)
+        for folder in (tmp_path / "model", tiny_folder)
+    ]
+
+    assert logits[0].shape == (3, LLAMA.vocab_size)
+    np.testing.assert_allclose(logits[0], logits[1], atol=1e-5)
 
 
 def test_hidden_states_are_what_the_head_reads(tmp_path: Path) -> None:

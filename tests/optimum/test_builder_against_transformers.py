@@ -41,7 +41,13 @@ def test_fp32_logits_agree_with_transformers(model: TinyModel, tmp_path: Path) -
     session = OnnxSession(
         read_model_folder(tmp_path / "model"), ProviderChoice.CPU, num_threads=1, num_slots=1, max_length=128
     )
-    logits = np.concatenate([session.prefill(0, TOKEN_IDS[:60], 0), session.prefill(0, TOKEN_IDS[60:], 60)])
+    rest = len(TOKEN_IDS) - 60
+    logits = np.concatenate(
+        [
+            session.prefill(0, TOKEN_IDS[:60], 0, num_logits=60),
+            session.prefill(0, TOKEN_IDS[60:], 60, num_logits=rest),
+        ]
+    )
 
     np.testing.assert_allclose(logits, expected, atol=1e-3)
     assert np.abs(expected).max() > 1

@@ -1,10 +1,10 @@
-"""Block quantisation and its layout."""
+"""Quantisation, in blocks and by channel, and its layout."""
 
 import numpy as np
 import pytest
 
 from adapters.onnx.builder.options import BLOCK_SIZE
-from adapters.onnx.builder.quantization import BlockQuantized, quantize_blocks
+from adapters.onnx.builder.quantization import BlockQuantized, quantize_blocks, quantize_channels
 
 
 def unpacked(values: np.ndarray, bits: int, count: int) -> np.ndarray:
@@ -57,3 +57,14 @@ def test_four_bits_are_packed_lower_half_first() -> None:
     assert quantized.values.shape == (1, 1, 16)
     assert quantized.values[0, 0, 0] == 0x00
     assert quantized.values[0, 0, 1] == 0x11
+
+
+def test_by_channel_each_weight_is_within_half_a_step_of_its_row() -> None:
+    weight = np.random.default_rng(0).normal(0, [[0.01], [1.0], [100.0], [0.0]], (4, 50)).astype(np.float32)
+
+    quantized = quantize_channels(weight)
+
+    restored = quantized.values * quantized.scales[:, np.newaxis]
+    assert quantized.values.dtype == np.int8
+    assert (np.abs(restored - weight) <= quantized.scales[:, np.newaxis] * 0.501).all()
+    assert np.abs(quantized.values).max(axis=1).tolist() == [127, 127, 127, 0]

@@ -23,6 +23,11 @@ TokenIds = npt.NDArray[np.int64]
 Logits = npt.NDArray[np.float32]
 HiddenStates = npt.NDArray[np.float32]
 LOGITS = "logits"
+LOGITS_POSITIONS = "logits_positions"
+"""``int64[n]``: which of a run's positions get logits; the last where it is not fed.
+
+Our builder's folders have it; those of others give every position.
+"""
 
 _SUPPORTED_INPUTS = {"input_ids", "attention_mask"}
 
@@ -62,6 +67,9 @@ class OnnxSession:
         token_bytes = num_buffers * folder.num_kv_heads * folder.head_dim * self._kv_dtype.itemsize
         num_blocks = prefix_cache_bytes // (token_bytes * BLOCK_TOKENS)
         self._buffers = _allocate(num_buffers, shape, self._kv_dtype, self.provider, num_blocks)
+        self._can_choose_positions = LOGITS_POSITIONS in {
+            node.name for node in self._session.get_overridable_initializers()
+        }
         self._bindings: dict[tuple[int, int, str], Any] = {}
 
     @property
@@ -76,13 +84,13 @@ class OnnxSession:
             slot: the row of the KV cache.
             token_ids: ``int64[num_tokens]``, one or more.
             num_past: tokens already in the slot; what lies behind them is overwritten.
-            num_logits: positions, from the end, to return.
+            num_logits: 1 to ``num_tokens``.
 
         Returns:
-            ``float32[num_logits, vocab]``.
+            ``float32[num_logits, vocab]``, those behind the last of the tokens.
         """
         mask = np.ones((1, num_past + len(token_ids)), np.int64)
-        return self._run(slot, token_ids[np.newaxis, :], mask)[0, -num_logits:]
+        return self._run(slot, token_ids[np.newaxis, :], mask, num_logits=num_logits)[0, -num_logits:]
 
     def decode(self, token_ids: TokenIds, lengths: TokenIds) -> Logits:
         """Append one token to each of the slots from 0 on.
@@ -125,11 +133,21 @@ class OnnxSession:
         self._buffers.load_blocks(slot, block_ids)
 
     def _run(
-        self, first_slot: int, token_ids: TokenIds, mask: TokenIds, output: str = LOGITS
+        self,
+        first_slot: int,
+        token_ids: TokenIds,
+        mask: TokenIds,
+        *,
+        output: str = LOGITS,
+        num_logits: int = 1,
     ) -> npt.NDArray[np.float32]:
         binding = self._binding(first_slot, len(token_ids), output)
         binding.bind_cpu_input("input_ids", token_ids)
         binding.bind_cpu_input("attention_mask", mask)
+        if self._can_choose_positions:
+            positions = np.arange(-num_logits, 0, dtype=np.int64)
+            # bind_cpu_input knows no overridable initializers
+            binding.bind_ortvalue_input(LOGITS_POSITIONS, ort.OrtValue.ortvalue_from_numpy(positions))
         binding.bind_output(output, "cpu")  # shapes differ from run to run
         try:
             self._session.run_with_iobinding(binding)

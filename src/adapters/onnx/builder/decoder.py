@@ -4,6 +4,8 @@ One layer::
 
     hidden ─ norm ─ qkv ─ GroupQueryAttention ─ o ─┐
       └──────────────────── skip + norm ───────────┴─ gate, up ─ silu(gate) * up ─ down ─► next layer's skip
+
+The head reads the positions that ``logits_positions`` names: the last one where it is not fed.
 """
 
 from pathlib import Path
@@ -14,19 +16,30 @@ import onnx
 from onnx import TensorProto, helper
 
 from adapters.onnx.builder.graph import MICROSOFT, GraphWriter
-from adapters.onnx.builder.options import BuildOptions
+from adapters.onnx.builder.options import BuildOptions, Precision
 from adapters.onnx.builder.report import BuildReporter
 from adapters.onnx.builder.rope import cos_sin_caches
+from adapters.onnx.builder.smoothing import SmoothedSource, Smoothing
 from adapters.onnx.builder.source import ModelSource
 
 PAST_KEY, PAST_VALUE = "past_key_values.%d.key", "past_key_values.%d.value"
 PRESENT_KEY, PRESENT_VALUE = "present.%d.key", "present.%d.value"
 HIDDEN_STATES = "hidden_states"
 """Of the last layer, normed: what the head reads."""
+LOGITS_POSITIONS = "logits_positions"
+"""``int64[n]``: which of a pass's positions get logits; negative ones count from the end."""
+PRECISION_OF_OUTLIERS = Precision.INT8_BLOCK
+"""Of down where the others are smoothed: its input's outliers need scales of their own."""
 
 
 def write_decoder(
-    source: ModelSource, model_file: Path, data_file: BinaryIO, options: BuildOptions, report: BuildReporter
+    source: ModelSource,
+    model_file: Path,
+    data_file: BinaryIO,
+    options: BuildOptions,
+    report: BuildReporter,
+    *,
+    smoothing: Smoothing | None,
 ) -> None:
     """Write a model's graph and weights.
 
@@ -36,9 +49,10 @@ def write_decoder(
         data_file: a file beside it, opened for writing.
         options: how to store the weights.
         report: advanced once a layer, and once each for embedding and head.
+        smoothing: of the activations, for ``int8_smooth``; changes nothing at ``fp32``.
     """
     writer = GraphWriter(data_file, Path(data_file.name).name)
-    decoder = _Decoder(source, writer, options)
+    decoder = Decoder(source, writer, options, smoothing)
     hidden, skip = decoder.embedding(), None
     report.advance()
     for layer in range(source.config.num_layers):
@@ -49,15 +63,32 @@ def write_decoder(
     writer.save(model_file, source.config.architecture.name, *decoder.signature())
 
 
-class _Decoder:
-    def __init__(self, source: ModelSource, writer: GraphWriter, options: BuildOptions) -> None:
-        self._source = source
+class Decoder:
+    """The parts of the graph, to be added in order.
+
+    Args:
+        source: the checkpoint.
+        writer: takes nodes and weights.
+        options: how to store the weights.
+        smoothing: of the activations, if any.
+    """
+
+    def __init__(
+        self,
+        source: ModelSource,
+        writer: GraphWriter,
+        options: BuildOptions,
+        smoothing: Smoothing | None = None,
+    ) -> None:
+        self._source = source if smoothing is None else SmoothedSource(source, smoothing)
+        self._smoothing = smoothing
         self._config = source.config
         self._writer = writer
         self._options = options
         self._attention_inputs = [*self._lengths(), *self._rope()]
 
     def embedding(self) -> str:
+        """Add the look-up of the tokens; returns their embeddings."""
         embedding = self._source.weight("embedding")
         return self._writer.gather("embedding", "input_ids", embedding, self._options.embedding_precision)
 
@@ -69,22 +100,31 @@ class _Decoder:
         return self._mlp(layer, hidden), skip
 
     def head(self, mlp: str, skip: str | None) -> None:
+        """Add the outputs: hidden states and logits."""
         hidden, _ = self._norm("final_norm", "final_norm", None, mlp, skip)
         if self._options.has_hidden_states:
             self._writer.node("Identity", [hidden], [HIDDEN_STATES])
+        positions = self._writer.constant(LOGITS_POSITIONS, np.array([-1], np.int64))
+        chosen = self._writer.node("Gather", [hidden, positions], ["head.input"], axis=1)
         weight = self._source.weight("embedding" if self._config.is_head_tied else "head")
-        output = self._writer.matmul("head", hidden, weight, self._options.precision_of_head)
+        if self._smoothing is not None:
+            divisor = self._writer.constant("head.smoothing", 1 / self._smoothing.head_input)
+            chosen = self._writer.node("Mul", [chosen, divisor], ["head.smoothed"])
+            weight = weight * self._smoothing.head_input
+        output = self._writer.matmul("head", chosen, weight, self._options.precision_of_head)
         self._writer.node("Identity", [output], ["logits"])
 
     def signature(self) -> tuple[list[onnx.ValueInfoProto], list[onnx.ValueInfoProto]]:
+        """Return the graph's inputs and outputs."""
         config = self._config
         inputs = [
             helper.make_tensor_value_info("input_ids", TensorProto.INT64, ["batch", "sequence"]),
             helper.make_tensor_value_info("attention_mask", TensorProto.INT64, ["batch", "total_sequence"]),
+            helper.make_tensor_value_info(LOGITS_POSITIONS, TensorProto.INT64, ["num_logits"]),
         ]
         outputs = [
             helper.make_tensor_value_info(
-                "logits", TensorProto.FLOAT, ["batch", "sequence", config.vocab_size]
+                "logits", TensorProto.FLOAT, ["batch", "num_logits", config.vocab_size]
             ),
         ]
         if self._options.has_hidden_states:
@@ -143,10 +183,10 @@ class _Decoder:
     def _attention(self, layer: int, hidden: str) -> str:
         config, writer, name = self._config, self._writer, f"layers.{layer}"
         packed = np.concatenate([self._source.weight(part, layer) for part in ("q", "k", "v")])
-        qkv = writer.matmul(f"{name}.qkv", hidden, packed, self._options.precision)
+        bias = None
         if config.architecture.has_qkv_bias:
             bias = np.concatenate([self._source.weight(f"{part}_bias", layer) for part in ("q", "k", "v")])
-            qkv = writer.node("Add", [qkv, writer.weight(f"{name}.qkv.bias", bias)], [f"{name}.qkv.biased"])
+        qkv = writer.matmul(f"{name}.qkv", hidden, packed, self._options.precision, bias)
         attention = writer.node(
             "GroupQueryAttention",
             [qkv, "", "", PAST_KEY % layer, PAST_VALUE % layer, *self._attention_inputs],
@@ -162,10 +202,17 @@ class _Decoder:
         return writer.matmul(f"{name}.o", attention, self._source.weight("o", layer), self._options.precision)
 
     def _mlp(self, layer: int, hidden: str) -> str:
-        writer, name, precision = self._writer, f"layers.{layer}", self._options.precision
-        gate = writer.matmul(f"{name}.gate", hidden, self._source.weight("gate", layer), precision)
-        up = writer.matmul(f"{name}.up", hidden, self._source.weight("up", layer), precision)
-        sigmoid = writer.node("Sigmoid", [gate], [f"{name}.gate.sigmoid"])
-        silu = writer.node("Mul", [gate, sigmoid], [f"{name}.gate.silu"])
+        config, writer, name, precision = (
+            self._config,
+            self._writer,
+            f"layers.{layer}",
+            self._options.precision,
+        )
+        packed = np.concatenate([self._source.weight(part, layer) for part in ("gate", "up")])
+        both = writer.matmul(f"{name}.gate_up", hidden, packed, precision)
+        gate, up = writer.split(both, [f"{name}.gate", f"{name}.up"], [config.intermediate_size] * 2)
+        silu = writer.node("QuickGelu", [gate], [f"{name}.gate.silu"], domain=MICROSOFT, alpha=1.0)
         product = writer.node("Mul", [silu, up], [f"{name}.mlp.product"])
+        if precision is Precision.INT8_SMOOTH:
+            precision = PRECISION_OF_OUTLIERS
         return writer.matmul(f"{name}.down", product, self._source.weight("down", layer), precision)

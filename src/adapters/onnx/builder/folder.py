@@ -20,7 +20,7 @@ from adapters.onnx.builder.report import BuildReporter
 from adapters.onnx.builder.source import ModelSource
 from domain.errors import ConfigurationError
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 """Raised when the builder writes other graphs, so that folders built before are built again."""
 MODEL_FILE = "model.onnx"
 INT4_WARNING = (
@@ -68,6 +68,7 @@ def _build(
     source: Path, destination: Path, options: BuildOptions, origin: dict[str, Any], report: BuildReporter
 ) -> None:
     # heavy imports only where something is built
+    from adapters.onnx.builder.calibration import calibrate  # noqa: PLC0415
     from adapters.onnx.builder.decoder import write_decoder  # noqa: PLC0415
     from adapters.onnx.builder.genai_config import genai_config  # noqa: PLC0415
 
@@ -75,11 +76,16 @@ def _build(
     shutil.rmtree(partial, ignore_errors=True)
     checkpoint = open_source(source)
     partial.mkdir()
-    report.start(f"building {destination.name}", checkpoint.config.num_layers + 3)
+    num_layers = checkpoint.config.num_layers
     try:
-        with (partial / f"{MODEL_FILE}.data").open("wb") as data_file:
-            write_decoder(checkpoint, partial / MODEL_FILE, data_file, options, report)
         checkpoint.write_tokenizer(partial)
+        smoothing = None
+        if Precision.INT8_SMOOTH in {options.precision, options.precision_of_head}:
+            report.start(f"calibrating {destination.name}", num_layers)
+            smoothing = calibrate(checkpoint, partial, report)
+        report.start(f"building {destination.name}", num_layers + 3)
+        with (partial / f"{MODEL_FILE}.data").open("wb") as data_file:
+            write_decoder(checkpoint, partial / MODEL_FILE, data_file, options, report, smoothing=smoothing)
         config = genai_config(checkpoint.config, MODEL_FILE, has_hidden_states=options.has_hidden_states)
         (partial / "genai_config.json").write_text(json.dumps(config, indent=2), encoding="utf-8")
         files = describe_files(partial)

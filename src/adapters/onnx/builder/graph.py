@@ -14,7 +14,7 @@ from onnx import TensorProto, helper
 
 from adapters.onnx.builder.architecture import Floats
 from adapters.onnx.builder.options import BLOCK_SIZE, Precision
-from adapters.onnx.builder.quantization import quantize_blocks
+from adapters.onnx.builder.quantization import quantize_blocks, quantize_channels
 
 MICROSOFT = "com.microsoft"
 OPSET = 21
@@ -78,21 +78,36 @@ class GraphWriter:
         self._weights.append(tensor)
         return name
 
-    def matmul(self, name: str, source: str, weight: Floats, precision: Precision) -> str:
-        """Add ``source @ weight.T`` for ``weight: float32[out, in]``; returns the output's name."""
+    def matmul(
+        self, name: str, source: str, weight: Floats, precision: Precision, bias: Floats | None = None
+    ) -> str:
+        """Add ``source @ weight.T + bias`` for ``weight: float32[out, in]``; returns the output's name."""
+        output = f"{name}.output"
+        if precision is Precision.INT8_SMOOTH:
+            return self._channel_matmul(name, source, weight, bias)
         if precision is Precision.FP32:
-            return self.node("MatMul", [source, self.weight(f"{name}.weight", weight.T)], [f"{name}.output"])
-        return self.node(
-            "MatMulNBits",
-            [source, *self._quantized_weights(name, weight, _BITS[precision])],
-            [f"{name}.output"],
-            domain=MICROSOFT,
-            N=weight.shape[0],
-            K=weight.shape[1],
-            bits=_BITS[precision],
-            block_size=BLOCK_SIZE,
-            accuracy_level=ACCURACY_LEVEL,
-        )
+            self.node("MatMul", [source, self.weight(f"{name}.weight", weight.T)], [output])
+        else:
+            self.node(
+                "MatMulNBits",
+                [source, *self._quantized_weights(name, weight, _BITS[precision])],
+                [output],
+                domain=MICROSOFT,
+                N=weight.shape[0],
+                K=weight.shape[1],
+                bits=_BITS[precision],
+                block_size=BLOCK_SIZE,
+                accuracy_level=ACCURACY_LEVEL,
+            )
+        if bias is None:
+            return output
+        return self.node("Add", [output, self.weight(f"{name}.bias", bias)], [f"{name}.biased"])
+
+    def split(self, source: str, outputs: Sequence[str], sizes: Sequence[int]) -> Sequence[str]:
+        """Cut the last axis into parts of these sizes; returns the outputs."""
+        lengths = self.constant(f"{outputs[0]}.sizes", np.array(sizes, np.int64))
+        self.node("Split", [source, lengths], outputs, axis=-1)
+        return outputs
 
     def gather(self, name: str, indices: str, weight: Floats, precision: Precision) -> str:
         """Add the look-up of rows of ``weight: float32[rows, columns]``; returns the output's name."""
@@ -130,6 +145,17 @@ class GraphWriter:
             graph, opset_imports=opsets, ir_version=IR_VERSION, producer_name="llm-inference-service"
         )
         model_file.write_bytes(model.SerializeToString())
+
+    def _channel_matmul(self, name: str, source: str, weight: Floats, bias: Floats | None) -> str:
+        quantized = quantize_channels(weight)
+        inputs = [
+            source,
+            self.weight(f"{name}.values", quantized.values.T),
+            self.weight(f"{name}.scales", quantized.scales),
+        ]
+        if bias is not None:
+            inputs += ["", self.weight(f"{name}.bias", bias)]
+        return self.node("DynamicQuantizeMatMul", inputs, [f"{name}.output"], domain=MICROSOFT)
 
     def _quantized_weights(self, name: str, weight: Floats, bits: int) -> list[str]:
         quantized = quantize_blocks(weight, bits)

@@ -1,7 +1,10 @@
-"""Block quantisation in the layout of ``com.microsoft.MatMulNBits`` and ``GatherBlockQuantized``.
+"""Quantisation in the layouts of ONNX Runtime's kernels.
 
-Each row of a weight ``[out, in]`` is cut into blocks of 32 inputs. A block keeps a float scale and an integer
-zero point: ``w ≈ (q - zero_point) * scale``, rounded to nearest, with 0 always exact.
+In blocks (``com.microsoft.MatMulNBits`` and ``GatherBlockQuantized``): each row of a weight ``[out, in]`` is
+cut into blocks of 32 inputs. A block keeps a float scale and an integer zero point:
+``w ≈ (q - zero_point) * scale``, rounded to nearest, with 0 always exact.
+
+By channel (``com.microsoft.DynamicQuantizeMatMul``): each row keeps one float scale, ``w ≈ q * scale``.
 """
 
 from dataclasses import dataclass
@@ -13,8 +16,10 @@ from adapters.onnx.builder.architecture import Floats
 from adapters.onnx.builder.options import BLOCK_SIZE
 
 Bytes = npt.NDArray[np.uint8]
+SignedBytes = npt.NDArray[np.int8]
 
 BITS_OF_A_BYTE = 8
+HIGHEST_SIGNED_BYTE = 127
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +54,26 @@ def quantize_blocks(weight: Floats, bits: int) -> BlockQuantized:
         scales,
         zero_points.astype(np.uint8) if bits == BITS_OF_A_BYTE else _packed(zero_points.astype(np.uint8)),
     )
+
+
+@dataclass(frozen=True, slots=True)
+class ChannelQuantized:
+    """A matrix of signed bytes with a scale for each output.
+
+    Signed, because only then do the kernels use the CPU's wide integer products (VNNI, AMX).
+    """
+
+    values: SignedBytes
+    """``int8[out, in]``, symmetric: -127 to 127."""
+    scales: Floats
+    """``float32[out]``."""
+
+
+def quantize_channels(weight: Floats) -> ChannelQuantized:
+    """Quantise ``float32[out, in]`` to 8 bits."""
+    scales = (np.abs(weight).max(axis=1) / HIGHEST_SIGNED_BYTE).astype(np.float32)
+    scales[scales == 0] = 1
+    return ChannelQuantized(np.rint(weight / scales[:, np.newaxis]).astype(np.int8), scales)
 
 
 def _packed(nibbles: Bytes) -> Bytes:

@@ -1,0 +1,107 @@
+"""Moves the outliers of activations into the weights, without changing what the model computes.
+
+SmoothQuant (Xiao et al. 2023): ``x @ w.T == (x / s) @ (w * s).T`` for any positive scale ``s`` of each
+input. The division folds into whatever made ``x``: the RMSNorm before q, k and v and before gate and up; the
+rows of v for o (attention mixes positions, not channels; query heads of a group share their v). Only the
+head's input, which is a result too, is divided in the graph.
+
+Down's input is left alone: a few of its channels reach a thousand times the others, more than weights take.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from adapters.onnx.builder.architecture import DecoderConfig, Floats
+from adapters.onnx.builder.source import ModelSource
+
+ALPHA = 0.7
+"""Share of an input's range that moves into the weights."""
+LOWEST = 1e-5
+"""Of a maximum: a channel that was never seen active."""
+
+
+@dataclass(frozen=True, slots=True)
+class LayerSmoothing:
+    """What one layer's inputs are divided by."""
+
+    attention_input: Floats
+    """``float32[hidden]``."""
+    attention_output: Floats
+    """``float32[kv_heads * head_dim]``: as v has rows."""
+    mlp_input: Floats
+    """``float32[hidden]``."""
+
+
+@dataclass(frozen=True, slots=True)
+class Smoothing:
+    """What a model's inputs are divided by."""
+
+    layers: tuple[LayerSmoothing, ...]
+    head_input: Floats
+    """``float32[hidden]``."""
+
+
+def scales(activation_maxima: Floats, weight: Floats) -> Floats:
+    """Return what to divide a matrix's inputs by.
+
+    Args:
+        activation_maxima: ``float32[in]``, the largest magnitude seen of each.
+        weight: ``float32[out, in]``.
+    """
+    activations = np.maximum(activation_maxima, LOWEST)
+    weights = np.maximum(np.abs(weight).max(axis=0), LOWEST)
+    return np.asarray(activations**ALPHA / weights ** (1 - ALPHA), np.float32)
+
+
+def shared_by_group(config: DecoderConfig, activation_maxima: Floats) -> Floats:
+    """Return for each channel of v the maximum over the query heads that read it.
+
+    ``activation_maxima`` is ``float32[heads * head_dim]``.
+    """
+    heads = activation_maxima.reshape(config.num_kv_heads, -1, config.head_dim)
+    return np.asarray(heads.max(axis=1).reshape(-1))
+
+
+def repeated_for_group(config: DecoderConfig, channels: Floats) -> Floats:
+    """Return v's channels as the query heads read them: ``float32[heads * head_dim]``."""
+    heads = channels.reshape(config.num_kv_heads, 1, config.head_dim)
+    return np.repeat(heads, config.num_heads // config.num_kv_heads, axis=1).reshape(-1)
+
+
+class SmoothedSource:
+    """A checkpoint with the smoothing of its layers folded into their weights; the head is the graph's."""
+
+    def __init__(self, source: ModelSource, smoothing: Smoothing) -> None:
+        self._source = source
+        self._smoothing = smoothing
+
+    @property
+    def config(self) -> DecoderConfig:
+        return self._source.config
+
+    def weight(self, name: str, layer: int | None = None) -> Floats:
+        weight = self._source.weight(name, layer)
+        if layer is None:
+            return weight
+        smoothing = self._smoothing.layers[layer]
+        attention_output = repeated_for_group(self.config, smoothing.attention_output)
+        of_inputs = {
+            **dict.fromkeys(("q", "k", "v"), smoothing.attention_input),
+            "o": attention_output,
+            **dict.fromkeys(("gate", "up"), smoothing.mlp_input),
+        }
+        of_outputs = {
+            "attention_norm": smoothing.attention_input,
+            **dict.fromkeys(("v", "v_bias"), smoothing.attention_output),
+            "mlp_norm": smoothing.mlp_input,
+        }
+        if name in of_inputs:
+            weight = weight * of_inputs[name]
+        if name in of_outputs:
+            weight = (weight.T / of_outputs[name]).T
+        return weight
+
+    def write_tokenizer(self, folder: Path) -> None:
+        self._source.write_tokenizer(folder)
