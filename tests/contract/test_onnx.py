@@ -99,11 +99,16 @@ async def test_the_model_is_known_by_its_folder(smollm2: OnnxTextGenerator, smol
     assert smollm2.model.fingerprint == fingerprint_of(smollm2_folder)
 
 
-async def test_a_seed_repeats_a_sampled_answer(smollm2: OnnxTextGenerator) -> None:
+async def test_a_seed_repeats_a_sampled_answer(smollm2_folder: Path) -> None:
     def sampled(seed: int) -> Prompt:
         return prompt("Tell me a story.", temperature=1.2, seed=seed, top_p=0.95)
 
-    answers = [(await collect(smollm2.generate(sampled(seed)))).text for seed in (1, 1, 2)]
+    # a prompt that is partly read from the cache is rounded differently
+    options = OnnxOptions(max_context_tokens=256, prefix_cache_bytes=0)
+    generator = OnnxTextGenerator(smollm2_folder, "smollm2", options)
+    await generator.open()
+    answers = [(await collect(generator.generate(sampled(seed)))).text for seed in (1, 1, 2)]
+    await generator.close()
 
     assert answers[0] == answers[1] != answers[2]
 

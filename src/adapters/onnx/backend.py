@@ -322,7 +322,8 @@ def _sequence(
         raise InvalidRequestError(FieldProblem("prompt", "has no tokens"))
     room = _room(loaded, len(prompt_ids))
     parameters = prompt.parameters
-    max_draft_tokens = loaded.max_draft_tokens
+    # guesses change how passes are rounded, and a seed is a wish to see the same again
+    max_draft_tokens = loaded.max_draft_tokens if parameters.seed is None else 0
     return EngineSequence(
         prompt_ids=prompt_ids,
         emit_error=emit,
