@@ -114,30 +114,30 @@ def test_logits_come_for_as_many_of_the_last_positions_as_are_asked_for(tiny_fol
     np.testing.assert_allclose(session.prefill(0, ids, 0, num_logits=7), every[-7:], atol=1e-5)
 
 
-def test_a_runner_that_knows_nothing_of_positions_gets_the_last_ones_logits(tiny_folder: Path) -> None:
+def test_a_runner_that_knows_nothing_of_it_gets_every_positions_logits(tiny_folder: Path) -> None:
     session = ort.InferenceSession(str(tiny_folder / "model.onnx"), providers=["CPUExecutionProvider"])
     no_past = np.zeros((2, LLAMA.num_kv_heads, 0, LLAMA.head_dim), np.float32)
     fed = {node.name: no_past for node in session.get_inputs() if node.name.startswith("past")}
     fed["input_ids"] = np.array([TOKEN_IDS[:20], TOKEN_IDS[20:40]], np.int64)
     fed["attention_mask"] = np.ones((2, 20), np.int64)
 
-    (last,) = session.run(["logits"], fed)
-    (two,) = session.run(["logits"], {**fed, "logits_positions": np.array([0, 19], np.int64)})
+    (every,) = session.run(["logits"], fed)
+    (last,) = session.run(["logits"], {**fed, "logits_start": np.array([-2], np.int64)})
 
-    assert "logits_positions" not in {node.name for node in session.get_inputs()}
-    assert last.shape == (2, 1, LLAMA.vocab_size)
-    np.testing.assert_allclose(two[:, 1:], last, atol=1e-5)
-    assert np.abs(two[:, 0] - two[:, 1]).max() > 1
+    assert "logits_start" not in {node.name for node in session.get_inputs()}
+    assert every.shape == (2, 20, LLAMA.vocab_size)
+    assert last.shape == (2, 2, LLAMA.vocab_size)
+    np.testing.assert_allclose(last, every[:, -2:], atol=1e-5)
 
 
 def test_a_graph_that_gives_every_position_is_cut_by_the_session(tiny_folder: Path, tmp_path: Path) -> None:
     shutil.copytree(tiny_folder, tmp_path / "model")
     file = tmp_path / "model" / "model.onnx"
     model = onnx.load(file, load_external_data=False)
-    (gather,) = (node for node in model.graph.node if "logits_positions" in node.input)
-    gather.CopyFrom(onnx.helper.make_node("Identity", gather.input[:1], gather.output))
+    (cut,) = (node for node in model.graph.node if "logits_start" in node.input)
+    cut.CopyFrom(onnx.helper.make_node("Identity", cut.input[:1], cut.output))
     for values in (model.graph.input, model.graph.initializer):
-        values.remove(next(value for value in values if value.name == "logits_positions"))
+        values.remove(next(value for value in values if value.name == "logits_start"))
     file.write_bytes(model.SerializeToString())
     ids = np.array(TOKEN_IDS, np.int64)
 

@@ -23,11 +23,8 @@ TokenIds = npt.NDArray[np.int64]
 Logits = npt.NDArray[np.float32]
 HiddenStates = npt.NDArray[np.float32]
 LOGITS = "logits"
-LOGITS_POSITIONS = "logits_positions"
-"""``int64[n]``: which of a run's positions get logits; the last where it is not fed.
-
-Our builder's folders have it; those of others give every position.
-"""
+LOGITS_START = "logits_start"
+"""``int64[1]``: from which of a run's positions on there are logits. Our builder's folders have it."""
 
 _SUPPORTED_INPUTS = {"input_ids", "attention_mask"}
 
@@ -67,7 +64,7 @@ class OnnxSession:
         token_bytes = num_buffers * folder.num_kv_heads * folder.head_dim * self._kv_dtype.itemsize
         num_blocks = prefix_cache_bytes // (token_bytes * BLOCK_TOKENS)
         self._buffers = _allocate(num_buffers, shape, self._kv_dtype, self.provider, num_blocks)
-        self._can_choose_positions = LOGITS_POSITIONS in {
+        self._has_logits_start = LOGITS_START in {
             node.name for node in self._session.get_overridable_initializers()
         }
         self._bindings: dict[tuple[int, int, str], Any] = {}
@@ -144,10 +141,9 @@ class OnnxSession:
         binding = self._binding(first_slot, len(token_ids), output)
         binding.bind_cpu_input("input_ids", token_ids)
         binding.bind_cpu_input("attention_mask", mask)
-        if self._can_choose_positions:
-            positions = np.arange(-num_logits, 0, dtype=np.int64)
-            # bind_cpu_input knows no overridable initializers
-            binding.bind_ortvalue_input(LOGITS_POSITIONS, ort.OrtValue.ortvalue_from_numpy(positions))
+        if self._has_logits_start:
+            start = ort.OrtValue.ortvalue_from_numpy(np.array([-num_logits], np.int64))
+            binding.bind_ortvalue_input(LOGITS_START, start)  # bind_cpu_input knows no optional inputs
         binding.bind_output(output, "cpu")  # shapes differ from run to run
         try:
             self._session.run_with_iobinding(binding)

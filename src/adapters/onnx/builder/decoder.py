@@ -5,7 +5,8 @@ One layer::
     hidden ─ norm ─ qkv ─ GroupQueryAttention ─ o ─┐
       └──────────────────── skip + norm ───────────┴─ gate, up ─ silu(gate) * up ─ down ─► next layer's skip
 
-The head reads the positions that ``logits_positions`` names: the last one where it is not fed.
+The head reads the positions from ``logits_start`` on: all of them where it is not fed, as runners that do not
+know it expect.
 """
 
 from pathlib import Path
@@ -26,8 +27,8 @@ PAST_KEY, PAST_VALUE = "past_key_values.%d.key", "past_key_values.%d.value"
 PRESENT_KEY, PRESENT_VALUE = "present.%d.key", "present.%d.value"
 HIDDEN_STATES = "hidden_states"
 """Of the last layer, normed: what the head reads."""
-LOGITS_POSITIONS = "logits_positions"
-"""``int64[n]``: which of a pass's positions get logits; negative ones count from the end."""
+LOGITS_START = "logits_start"
+"""``int64[1]``: from which of a pass's positions on there are logits; negative ones count from the end."""
 PRECISION_OF_OUTLIERS = Precision.INT8_BLOCK
 """Of down where the others are smoothed: its input's outliers need scales of their own."""
 
@@ -104,8 +105,10 @@ class Decoder:
         hidden, _ = self._norm("final_norm", "final_norm", None, mlp, skip)
         if self._options.has_hidden_states:
             self._writer.node("Identity", [hidden], [HIDDEN_STATES])
-        positions = self._writer.constant(LOGITS_POSITIONS, np.array([-1], np.int64))
-        chosen = self._writer.node("Gather", [hidden, positions], ["head.input"], axis=1)
+        start = self._writer.constant(LOGITS_START, np.array([0], np.int64))
+        end = self._writer.constant("logits_end", np.array([np.iinfo(np.int64).max]))
+        axis = self._writer.constant("logits_axis", np.array([1], np.int64))
+        chosen = self._writer.node("Slice", [hidden, start, end, axis], ["head.input"])
         weight = self._source.weight("embedding" if self._config.is_head_tied else "head")
         if self._smoothing is not None:
             divisor = self._writer.constant("head.smoothing", 1 / self._smoothing.head_input)
@@ -120,7 +123,7 @@ class Decoder:
         inputs = [
             helper.make_tensor_value_info("input_ids", TensorProto.INT64, ["batch", "sequence"]),
             helper.make_tensor_value_info("attention_mask", TensorProto.INT64, ["batch", "total_sequence"]),
-            helper.make_tensor_value_info(LOGITS_POSITIONS, TensorProto.INT64, ["num_logits"]),
+            helper.make_tensor_value_info(LOGITS_START, TensorProto.INT64, [1]),
         ]
         outputs = [
             helper.make_tensor_value_info(
