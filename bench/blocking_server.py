@@ -39,7 +39,8 @@ class BlockingModel:
         num_prompt_tokens = encoded["input_ids"].shape[1]
         num_tokens = body["max_tokens"]
         generated = self._model.generate(
-            **encoded,
+            input_ids=encoded["input_ids"],
+            attention_mask=encoded["attention_mask"],
             do_sample=False,
             max_new_tokens=num_tokens,
             min_new_tokens=num_tokens if body.get("ignore_eos") else 1,

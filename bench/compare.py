@@ -150,7 +150,13 @@ def machine() -> str:
         for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
         if line.startswith("model name")
     ]
-    return f"{num_processors()} x {names[0] if names else platform.machine()}, {os.uname().sysname}"
+    gpus = [
+        line.partition(":")[2].strip()
+        for file in Path("/proc/driver/nvidia/gpus").glob("*/information")
+        for line in file.read_text(encoding="utf-8").splitlines()
+        if line.startswith("Model")
+    ]
+    return ", ".join([f"{num_processors()} x {names[0] if names else platform.machine()}", *gpus])
 
 
 def targets_of(options: argparse.Namespace) -> list[Target]:

@@ -5,6 +5,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 from bench.figures import Spread, paired_ratio, spread
 from bench.load import LoadFigures
@@ -62,9 +63,14 @@ class Comparison:
         return max(seen) / 2**20 if seen else math.nan
 
     def save(self, file: Path) -> None:
-        """Write JSON."""
+        """Write JSON; what was not measured is null."""
+        content = asdict(self)
+        for measurement in content["measurements"]:
+            figures = measurement["figures"]
+            missing = [name for name, value in figures.items() if value != value]  # noqa: PLR0124 - NaN
+            figures.update(dict.fromkeys(missing))
         file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(json.dumps(asdict(self), indent=1), encoding="utf-8")
+        file.write_text(json.dumps(content, indent=1, allow_nan=False), encoding="utf-8")
 
     def table(self) -> str:
         """Return a Markdown table: medians over the rounds, with the range of the throughput."""
@@ -105,9 +111,12 @@ class Comparison:
 def read_comparison(file: Path) -> Comparison:
     """Read what ``Comparison.save`` wrote."""
     content = json.loads(file.read_text(encoding="utf-8"))
-    measurements = [
-        Measurement(**{**m, "figures": LoadFigures(**m["figures"])}) for m in content.pop("measurements")
-    ]
+    measurements = []
+    for measurement in content.pop("measurements"):
+        figures: dict[str, Any] = {
+            name: math.nan if value is None else value for name, value in measurement.pop("figures").items()
+        }
+        measurements.append(Measurement(figures=LoadFigures(**figures), **measurement))
     return Comparison(measurements=measurements, **content)
 
 

@@ -1,7 +1,7 @@
 """What the service adds to a request: a workflow that does nothing beside a bare Starlette echo.
 
 Both on the same Hypercorn with the same settings of it, one caller on a connection that stays open, by turns;
-the service logs each request, and the requests carry no key.
+the service logs each request, and the requests carry no Idempotency-Key.
 
 Usage: python -m bench.overhead [--rounds 8] [--requests 500]
 """
@@ -16,7 +16,10 @@ from bench.targets import Server, awake, service, started
 
 BAR = 1.2
 NUM_WARM_UP = 100
-PAYLOAD = {"source": 1, "data": {"text": "Name three colours.", "history": []}}
+PAYLOAD = {
+    "source": 1,
+    "data": {"key": "1", "messageId": "1", "text": "Name three colours.", "history": []},
+}
 
 
 def main() -> None:

@@ -1,19 +1,30 @@
 #!/usr/bin/env bash
-# make bench: decode speed beside onnxruntime-genai on the same folder, the time to be ready, and the tuner beside
-# EZKL's own calibration, and what the service adds to EZKL.
-# genai brings plain onnxruntime, which must not share an environment with onnxruntime-gpu.
+# make bench: what needs no more than the service's environment and onnxruntime-genai's; about two hours.
+# --quick: each measurement once and short, to see that all of them work.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-
-if [ ! -f .venv-genai/stamp ]; then
-  echo "==> creating .venv-genai for onnxruntime-genai"
-  "${PYTHON:-python3}" -m venv .venv-genai
-  .venv-genai/bin/pip --disable-pip-version-check install --quiet --require-hashes --no-deps -r requirements/genai.txt
-  touch .venv-genai/stamp
-fi
-
 export PYTHONPATH=.
-.venv/bin/python -m bench.decode --genai-python .venv-genai/bin/python "$@"
-.venv/bin/python -m bench.start
-.venv/bin/python -m bench.circuit
-.venv/bin/python -m bench.proofs
+quick=("$@")
+
+measure() {
+  printf '\n==> bench.%s\n' "$*"
+  .venv/bin/python -m "bench.$@"
+}
+
+# decode: the same folder in onnxruntime-genai's own process, which batches statically
+measure compare --set short --callers 1,8,16 --genai-python .venv-genai/bin/python \
+  --out build/bench/decode.json "${quick[@]}"
+measure engine_loop "${quick[@]}"
+measure overhead "${quick[@]}"
+measure stall "${quick[@]}"
+measure prefix "${quick[@]}"
+measure lookup "${quick[@]}"
+measure constrained "${quick[@]}"
+measure workers "${quick[@]}"
+measure cancellation "${quick[@]}"
+measure soak "${quick[@]}"
+# batch 1 without HTTP, the start, and what proofs cost
+measure decode --genai-python .venv-genai/bin/python
+measure start
+measure circuit
+measure proofs

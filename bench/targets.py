@@ -141,8 +141,8 @@ def started(server: Server) -> Iterator[Server]:
 
 
 def service(name: str = "ours", *arguments: str, **settings: str) -> Server:
-    """Return our service, with nothing of the developer's own settings but the model and its cache."""
-    kept = ("LLM_MODEL", "LLM_MODEL_PRECISION", "LLM_CACHE_DIR")
+    """Return our service, with nothing of the developer's own settings but the model and where it runs."""
+    kept = ("LLM_MODEL", "LLM_MODEL_PRECISION", "LLM_CACHE_DIR", "LLM_ONNX_PROVIDER")
     inherited = {
         key: value
         for key, value in os.environ.items()
