@@ -15,6 +15,8 @@ from domain.errors import FieldProblem, InvalidRequestError
 
 FIELD = "constraint"
 MAX_GRAMMAR_CHARACTERS = 131_072
+MAX_DEPTH = 200
+"""Of a schema; a deeper one could overflow the encoder's stack, since libraries move Python's own limit."""
 
 TOO_COMPLEX = "is too complex"
 TOO_DEEP = "is nested too deeply"
@@ -110,15 +112,29 @@ def grammar_of(constraint: OutputConstraint) -> Grammar:
 
 
 def _grammar(kind: str, definition: dict[str, Any]) -> Grammar:
+    if _is_deeper(definition, MAX_DEPTH):
+        raise _invalid(kind, TOO_DEEP)
     try:
         text = json.dumps({"grammars": [definition]}, allow_nan=False)
-    except RecursionError as error:
-        raise _invalid(kind, TOO_DEEP) from error
     except (TypeError, ValueError) as error:
         raise _invalid(kind, "is not JSON") from error
     if len(text) > MAX_GRAMMAR_CHARACTERS:
         raise _invalid(kind, f"is longer than {MAX_GRAMMAR_CHARACTERS:,} characters of JSON")
     return Grammar(kind, text)
+
+
+def _is_deeper(definition: dict[str, Any], max_depth: int) -> bool:
+    level: list[Any] = [definition]
+    for _ in range(max_depth):
+        level = [
+            child
+            for value in level
+            for child in (value.values() if isinstance(value, dict) else value)
+            if isinstance(child, dict | list)
+        ]
+        if not level:
+            return False
+    return True
 
 
 def _invalid(kind: str, reason: str) -> InvalidRequestError:
