@@ -28,6 +28,9 @@ NUM_STEADY = 4
 NUM_LEAVING = 12
 STEADY_BODY = {"max_tokens": 48, "ignore_eos": True}
 NUM_COMPARED = 40
+FILLING_BODY = {"max_tokens": 200, "ignore_eos": True}
+NUM_FILLING = 4 * NUM_SLOTS
+"""Of the longest requests, as many as fill every slot and more than the prefix cache holds."""
 SETTLE_S = 1.0
 
 
@@ -60,7 +63,7 @@ async def leave_at_random(client: ChatClient, num_requests: int) -> None:
         for messages in asked:
             with suppress(TimeoutError):
                 async with asyncio.timeout(chance.uniform(0, 2)):
-                    await client.ask(messages, max_tokens=200, ignore_eos=True)
+                    await client.ask(messages, **FILLING_BODY)
 
     await asyncio.gather(*(caller() for _ in range(NUM_LEAVING)))
 
@@ -83,7 +86,9 @@ async def under_load(server: Server, num_requests: int) -> list[tuple[Conversati
     client = ChatClient(server.base_url, server.model)
     asked = conversations("mixed", NUM_COMPARED, "steady")
     quiet = await steady(client, asked)
-    # what a busy service takes anyway: caches that fill, buffers that grow to their size
+    # what a busy service takes anyway: slots that were never full, caches that fill
+    filling = conversations("long", NUM_FILLING, "filling")
+    await offer_each(client, filling, [FILLING_BODY] * NUM_FILLING, NUM_SLOTS)
     await leave_at_random(client, max(1, num_requests // 5))
     await asyncio.sleep(SETTLE_S)
     before, full_before_s = server.running.memory_bytes, await full_house_s(client, "full before")

@@ -13,6 +13,7 @@ from typing import Any
 
 import matplotlib as mpl
 from matplotlib import pyplot as plt
+from matplotlib import ticker
 
 PANELS = (
     ("first_token_p50_s", "time to first token, median (s)"),
@@ -38,6 +39,8 @@ def main(source: Path, destination: Path) -> None:
                     xytext=(3, 3), textcoords="offset points",
                 )  # fmt: skip
         axis.set_xscale("log")
+        axis.xaxis.set_minor_formatter(ticker.NullFormatter())
+        axis.xaxis.set_major_formatter(ticker.FormatStrFormatter("%g"))
         axis.set_xlabel(label)
         axis.set_ylabel("output tokens/s")
         axis.grid(alpha=0.3)
