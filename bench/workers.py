@@ -21,7 +21,7 @@ def main() -> None:
     with started(servers[1]), started(servers[2]), started(servers[4]):
         for server in servers.values():
             # slots that were never used, and an empty cache, would make less of the first
-            server.run(Load("long", 4 * NUM_CALLERS, num_callers=NUM_CALLERS, seed="filling"))
+            server.run(Load("long", NUM_CALLERS * options.requests, num_callers=NUM_CALLERS, seed="filling"))
             server.pause()
         for round_number in range(options.rounds):
             for number in sorted(servers, reverse=round_number % 2 == 0):
