@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from bench.chat_client import Answer, read_events
+from bench.constrained import SCHEMAS, is_valid
 from bench.load import LoadFigures, figures_of
 from bench.measurements import Comparison, Measurement, read_comparison
 from bench.prompt_sets import PROMPT_SETS, conversations
@@ -113,6 +114,19 @@ def test_gaps_are_told_apart_by_the_reading_of_the_long_prompt() -> None:
 
     assert before == [1.0, 1.0]
     assert meanwhile == [4.0, 1.0]
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ('{"action": "buy", "confidence": 7}', True),
+        ('{"action": "buy", "confidence": 700}', False),
+        ('{"action": "buy"}', False),
+        ('{"action": "buy", "confiden', False),
+    ],
+)
+def test_an_answer_is_valid_as_its_schema_has_it(text: str, *, expected: bool) -> None:
+    assert is_valid(Answer(0.0, text=text), SCHEMAS[0]) is expected
 
 
 def measured(target: str, number: int, tokens_per_s: float) -> Measurement:
