@@ -26,7 +26,7 @@ from domain.workflow import WorkflowPorts
 from entrypoints.job_log import JobLog
 from entrypoints.workflow_classes import code_digest, construct_workflow, find_workflow_class
 
-log = structlog.stdlib.get_logger()
+log: structlog.typing.FilteringBoundLogger = structlog.get_logger()
 
 DEFAULT_WORKFLOW_NAME = "default"
 MAX_DEFAULT_PROOF_WORKERS = 4

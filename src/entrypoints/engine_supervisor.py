@@ -16,7 +16,7 @@ import structlog
 from entrypoints.engine_process import READY, run_engine
 from entrypoints.start_failure import EXIT_CONFIGURATION
 
-log = structlog.stdlib.get_logger()
+log: structlog.typing.FilteringBoundLogger = structlog.get_logger()
 
 ENGINE_NAME = "engine"
 STOP_TIMEOUT_S = 10.0

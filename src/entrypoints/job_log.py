@@ -4,7 +4,7 @@ import structlog
 
 from domain.jobs import Job, JobState
 
-log = structlog.stdlib.get_logger()
+log: structlog.typing.FilteringBoundLogger = structlog.get_logger()
 
 
 class JobLog:

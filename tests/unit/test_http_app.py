@@ -2,11 +2,12 @@
 
 import json
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import pytest
+import structlog
 from starlette.testclient import TestClient
 
 from adapters.scripted import ScriptedTextGenerator
@@ -250,13 +251,20 @@ def test_a_container_that_cannot_open_fails_the_start_and_tells_why() -> None:
     assert [str(error) for error in told] == ["no model"]
 
 
-def test_the_log_has_one_line_a_request_with_counts_and_never_the_text(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def configured_logs(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str, str], None]]:
+    """Sets logs up for one test alone, since the stream that they go to is gone afterwards."""
     root = logging.getLogger()
     monkeypatch.setattr(root, "handlers", root.handlers[:])
     monkeypatch.setattr(root, "level", root.level)
-    configure_logs("info", "json")
+    yield configure_logs
+    structlog.reset_defaults()
+
+
+def test_the_log_has_one_line_a_request_with_counts_and_never_the_text(
+    capsys: pytest.CaptureFixture[str], configured_logs: Callable[[str, str], None]
+) -> None:
+    configured_logs("info", "json")
     with client_of() as client:
         capsys.readouterr()
         client.post("/service_output", json=PAYLOAD, headers={"X-Request-ID": "r-1"})

@@ -27,7 +27,7 @@ from domain.errors import (
 )
 from entrypoints.http.openai_api.errors import openai_error_content
 
-log = structlog.stdlib.get_logger()
+log: structlog.typing.FilteringBoundLogger = structlog.get_logger()
 
 STATUS_OF_ERROR: dict[type[ServiceError], HTTPStatus] = {
     InvalidRequestError: HTTPStatus.BAD_REQUEST,
