@@ -19,7 +19,10 @@ QUESTION = "What is the capital of France? Answer with one word."
 @pytest.fixture(scope="module")
 def running(smollm2_folder: Path) -> Iterator[ServiceProcess]:
     with service(
-        LLM_MODEL=str(smollm2_folder), LLM_AUTH_TOKENS=TOKEN, LLM_MAX_RUNNING_SEQUENCES="1"
+        LLM_MODEL=str(smollm2_folder),
+        LLM_AUTH_TOKENS=TOKEN,
+        LLM_MAX_RUNNING_SEQUENCES="1",
+        LLM_PREFIX_CACHE_MIB="0",  # for what is rounded alike each time
     ) as started:
         yield started
 

@@ -1,6 +1,6 @@
 """The engine: one thread that takes requests through the model, step by step.
 
-Each step: drop what was cancelled, read one chunk of a prompt, decode one token for every answer under way
+Each step: drop what was cancelled, read some of the prompts, decode one token for every answer under way
 (several where a sole answer can be guessed), tell the requests. ``submit`` and ``cancel`` may be called from
 any thread; they wait for bookkeeping at most, never for the model.
 """
@@ -169,23 +169,31 @@ class Engine:
             while self._cancelled:
                 self._scheduler.remove(self._cancelled.pop())
             moves = self._scheduler.compact()
-            prefilling = self._scheduler.next_prefill()
-            decoding = self._scheduler.decoding()
+            num_decoding = len(self._scheduler.decoding())
         for move in moves:
             self._model.copy_slot(move.source, move.target, move.length)
-        if prefilling is not None:
-            self._prefill(prefilling, num_decoding=len(decoding))
+        num_left = self._budget.num_tokens(num_decoding=num_decoding)
+        while num_left > 0 and (work := self._next_prefill()) is not None:
+            num_left -= self._prefill(work, num_left)
+        with self._changed:
+            prefilling = self._scheduler.prefilling
+            decoding = self._scheduler.decoding()
         if len(decoding) == 1 and prefilling is None:
             self._decode_alone(decoding[0])
         elif decoding:
             self._decode(decoding, prefilling)
 
-    def _prefill(self, work: Work, *, num_decoding: int) -> None:
+    def _next_prefill(self) -> Work | None:
+        with self._changed:
+            return self._scheduler.next_prefill()
+
+    def _prefill(self, work: Work, max_tokens: int) -> int:
+        """Read a chunk of a prompt; returns how many tokens that were."""
         slot = _slot_of(work)
         if work.num_cached == 0 and not isinstance(work, TextEmbedding):
             self._reuse_prefix(work, slot)
-        end = work.num_cached + self._budget.num_tokens(num_decoding=num_decoding)
-        token_ids = np.array(work.prompt_ids[work.num_cached : end], np.int64)
+        chunk = work.prompt_ids[work.num_cached : work.num_cached + max_tokens]
+        token_ids = np.array(chunk, np.int64)
         started_s = time.perf_counter()
         try:
             if isinstance(work, TextEmbedding):
@@ -194,11 +202,11 @@ class Engine:
                 logits = self._model.prefill(slot, token_ids, work.num_cached)
         except BackendError as error:
             self._end([work], error)
-            return
-        self._budget.prefilled(len(token_ids), time.perf_counter() - started_s)
-        work.num_cached += len(token_ids)
+            return len(chunk)
+        self._budget.prefilled(len(chunk), time.perf_counter() - started_s)
+        work.num_cached += len(chunk)
         if not work.is_prefilled:
-            return
+            return len(chunk)
         match work:
             case Sequence():
                 self._keep_prefix(work)
@@ -211,13 +219,14 @@ class Engine:
             case TextEmbedding():
                 work.finish()
                 self._remove([work])
+        return len(chunk)
 
     def _decode(self, decoding: list[Sequence], prefilling: Work | None) -> None:
         num_rows = 1 + max(map(_slot_of, decoding))
         token_ids, lengths = np.zeros(num_rows, np.int64), np.zeros(num_rows, np.int64)
-        if prefilling is not None and prefilling.slot is not None and prefilling.slot < num_rows:
+        if prefilling is not None and _slot_of(prefilling) < num_rows:
             # its row is run and not read: what that writes lies behind what is there
-            lengths[prefilling.slot] = prefilling.num_cached
+            lengths[_slot_of(prefilling)] = prefilling.num_cached
         for sequence in decoding:
             slot = _slot_of(sequence)
             token_ids[slot] = sequence.token_ids(sequence.num_cached, sequence.num_cached + 1)[0]

@@ -1,47 +1,60 @@
-"""How many tokens of a prompt one step reads, so that answers under way do not stall behind it.
+"""How many tokens of prompts one step reads, so that answers under way do not stall behind them.
 
-A chunk may take a few times as long as the decode step beside it. How long either takes is measured as they
-run.
+A step's reading may take a few times as long as the decode step beside it. How long either takes is measured
+as they run; a larger chunk than was ever measured is thought to take in proportion to its size.
 """
 
 MIN_CHUNK_TOKENS = 16
-ROUND_TO_TOKENS = 8
-LEARNING_RATE = 0.2
+LEARNING_RATE = 0.3
 
 
 class PrefillBudget:
-    """The size of the next chunk.
+    """Tokens that the next step reads.
 
     Args:
         max_chunk_tokens: at most, and where nobody decodes.
-        max_stall: how long a chunk may take, in decode steps.
+        max_stall: how long reading may take, in decode steps.
     """
 
     def __init__(self, max_chunk_tokens: int, max_stall: float) -> None:
         self._max_chunk_tokens = max_chunk_tokens
         self._max_stall = max_stall
         self._decode_s: float | None = None
-        self._token_s: float | None = None
+        self._chunks_s: dict[int, float] = {}
+        """How long chunks take, by size: MIN_CHUNK_TOKENS times a power of two."""
 
     def num_tokens(self, *, num_decoding: int) -> int:
-        """Return the size of the next chunk, at most."""
+        """Return how many tokens, at most."""
         if num_decoding == 0:
             return self._max_chunk_tokens
-        if self._decode_s is None or self._token_s is None:
-            return min(MIN_CHUNK_TOKENS, self._max_chunk_tokens)
-        fitting = int(self._max_stall * self._decode_s / self._token_s)
-        rounded = fitting // ROUND_TO_TOKENS * ROUND_TO_TOKENS
-        return min(max(rounded, MIN_CHUNK_TOKENS), self._max_chunk_tokens)
+        size = fitting = MIN_CHUNK_TOKENS
+        if self._decode_s is not None:
+            allowed_s = self._max_stall * self._decode_s
+            while (size := size * 2) <= self._max_chunk_tokens:
+                if self._duration_s(size) <= allowed_s:
+                    fitting = size
+        return min(fitting, self._max_chunk_tokens)
 
     def decoded(self, duration_s: float) -> None:
         """Take note of a decode step."""
-        self._decode_s = _learned(self._decode_s, duration_s)
+        known_s = duration_s if self._decode_s is None else self._decode_s
+        self._decode_s = known_s + LEARNING_RATE * (duration_s - known_s)
 
     def prefilled(self, num_tokens: int, duration_s: float) -> None:
-        """Take note of a chunk; tiny ones at a prompt's end say little."""
-        if num_tokens >= MIN_CHUNK_TOKENS:
-            self._token_s = _learned(self._token_s, duration_s / num_tokens)
+        """Take note of a chunk; one of a size in between stands for the size below, as if it had that."""
+        if num_tokens < MIN_CHUNK_TOKENS:
+            return
+        size = MIN_CHUNK_TOKENS
+        while size * 2 <= num_tokens:
+            size *= 2
+        scaled_s = duration_s * size / num_tokens
+        known_s = self._chunks_s.get(size, scaled_s)
+        self._chunks_s[size] = known_s + LEARNING_RATE * (scaled_s - known_s)
 
-
-def _learned(known: float | None, measured: float) -> float:
-    return measured if known is None else known + LEARNING_RATE * (measured - known)
+    def _duration_s(self, size: int) -> float:
+        """Return how long a chunk of this size takes, by the nearest size measured that is not larger."""
+        known = [measured for measured in self._chunks_s if measured <= size]
+        if not known:
+            return float("inf")
+        nearest = max(known)
+        return self._chunks_s[nearest] * size / nearest

@@ -1,7 +1,7 @@
 """Decides what the engine does next: which request gets a slot, and which sequences the next step decodes.
 
-Continuous batching: requests join and leave between steps. A step is at most one chunk of one prompt
-(prefill), then one token for each sequence whose prompt is done (decode).
+Continuous batching: requests join and leave between steps. A step reads some of the prompts, one after the
+other (prefill), then decodes one token for each sequence whose prompt is done.
 
 A decode batch is the first rows of the KV cache. A sequence that leaves opens a hole among them, which the
 next prompt fills; until then the hole is a row that nobody reads. Only where there are more holes than
@@ -54,6 +54,11 @@ class Scheduler:
     @property
     def has_work(self) -> bool:
         return self.num_waiting + self.num_running > 0
+
+    @property
+    def prefilling(self) -> Work | None:
+        """The request whose prompt is being read."""
+        return self._prefilling
 
     def add(self, work: Work) -> None:
         """Put a request into the waiting line."""
