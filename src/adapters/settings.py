@@ -143,8 +143,8 @@ class Settings(BaseSettings):
     backend: Backend = Field(default=Backend.ONNXRUNTIME, validation_alias="LLM_BACKEND")
     model: str = Field(default=DEFAULT_MODEL, min_length=1, validation_alias="LLM_MODEL")
     model_precision: str = Field(
-        default="int8_smooth",
-        pattern="^(fp32|int8_smooth|int8_block|int4_block)$",
+        default="auto",
+        pattern="^(auto|fp32|int8_smooth|int8_block|int4_block)$",
         validation_alias="LLM_MODEL_PRECISION",
     )
     cache_dir: Path = Field(default=Path("~/.cache/llm-inference-service"), validation_alias="LLM_CACHE_DIR")

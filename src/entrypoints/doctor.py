@@ -73,8 +73,7 @@ def _backend_findings(settings: Settings) -> list[Finding]:
 def _onnx_runtime(settings: Settings) -> str:
     import onnxruntime as ort
 
-    from adapters.onnx.providers import ProviderChoice, providers_to_try
-    from adapters.onnx.session import has_cuda_device
+    from adapters.onnx.providers import ProviderChoice, has_cuda_device, providers_to_try
 
     has_cuda = has_cuda_device()
     providers = providers_to_try(

@@ -22,6 +22,7 @@ from adapters.onnx.builder import (
     build_model_folder,
     is_model_folder,
 )
+from adapters.onnx.providers import ProviderChoice, prefers_cuda
 from adapters.settings import DEFAULT_MODEL, Settings
 from domain.errors import ConfigurationError
 
@@ -51,10 +52,18 @@ def prepare_model(settings: Settings, report: BuildReporter) -> PreparedModel:
     model_id = settings.model if _is_hub_name(settings.model) else source.name.removesuffix(".gguf")
     if source.is_dir() and is_model_folder(source):
         return PreparedModel(source, model_id)
-    options = BuildOptions(precision=Precision(settings.model_precision))
+    options = BuildOptions(precision=precision_of(settings))
     destination = settings.cache_folder / "models" / cached_name(source, options)
     build_model_folder(source, destination, options, report)
     return PreparedModel(destination, model_id)
+
+
+def precision_of(settings: Settings) -> Precision:
+    """Return the precision to build at: what the settings name, or what suits where the model will run."""
+    if settings.model_precision != "auto":
+        return Precision(settings.model_precision)
+    is_for_cuda = prefers_cuda(ProviderChoice(settings.onnx_provider))
+    return Precision.INT8_BLOCK if is_for_cuda else Precision.INT8_SMOOTH
 
 
 def find_model(settings: Settings, report: BuildReporter) -> Path:

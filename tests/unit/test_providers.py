@@ -2,8 +2,11 @@
 
 import pytest
 
+from adapters.onnx.builder import Precision
 from adapters.onnx.providers import CPU, CUDA, ProviderChoice, provider_in_use, providers_to_try
+from adapters.settings import Settings
 from domain.errors import ConfigurationError
+from entrypoints.model_source import precision_of
 
 BOTH = ["TensorrtExecutionProvider", CUDA, CPU]
 
@@ -37,3 +40,18 @@ def test_the_session_tells_what_is_really_used() -> None:
 def test_a_session_that_fell_back_from_cuda_is_refused_where_cuda_was_asked_for() -> None:
     with pytest.raises(ConfigurationError, match="did not load"):
         provider_in_use(ProviderChoice.CUDA, [CPU])
+
+
+@pytest.mark.parametrize(
+    ("named", "provider", "expected"),
+    [
+        ("auto", "cpu", Precision.INT8_SMOOTH),
+        ("auto", "cuda", Precision.INT8_BLOCK),
+        ("int4_block", "cuda", Precision.INT4_BLOCK),
+        ("int8_smooth", "cuda", Precision.INT8_SMOOTH),
+    ],
+)
+def test_weights_suit_where_the_model_will_run(named: str, provider: str, expected: Precision) -> None:
+    settings = Settings(_env_file=None, LLM_MODEL_PRECISION=named, LLM_ONNX_PROVIDER=provider)
+
+    assert precision_of(settings) is expected

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from enum import StrEnum
+from pathlib import Path
 
 from domain.errors import ConfigurationError
 
@@ -17,6 +18,16 @@ class ProviderChoice(StrEnum):
     CUDA = "cuda"
     """CUDA, or no start."""
     CPU = "cpu"
+
+
+def has_cuda_device() -> bool:
+    """Tell whether the operating system shows an NVIDIA device."""
+    return any(Path(device).exists() for device in ("/dev/nvidia0", "/dev/dxg"))
+
+
+def prefers_cuda(choice: ProviderChoice) -> bool:
+    """Tell whether a model is to be built for CUDA: it is wanted, or a device is there for ``auto``."""
+    return choice is ProviderChoice.CUDA or (choice is ProviderChoice.AUTO and has_cuda_device())
 
 
 def providers_to_try(

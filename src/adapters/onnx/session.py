@@ -6,7 +6,6 @@ only).
 """
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,7 +15,14 @@ import onnxruntime as ort
 from adapters.onnx.kv_buffers import DeviceKVBuffers, HostKVBuffers, KVBuffers, numpy_dtype
 from adapters.onnx.model_folder import ModelFolder
 from adapters.onnx.prefix_cache import BLOCK_TOKENS, NewBlocks
-from adapters.onnx.providers import CPU, CUDA, ProviderChoice, provider_in_use, providers_to_try
+from adapters.onnx.providers import (
+    CPU,
+    CUDA,
+    ProviderChoice,
+    has_cuda_device,
+    provider_in_use,
+    providers_to_try,
+)
 from domain.errors import BackendError, ConfigurationError
 
 TokenIds = npt.NDArray[np.int64]
@@ -191,11 +197,6 @@ class OnnxSession:
                 f"the difference: {', '.join(unexpected[:5])}",
             )
         return numpy_dtype(types[self._folder.past_key_name % 0])
-
-
-def has_cuda_device() -> bool:
-    """Tell whether the operating system shows an NVIDIA device."""
-    return any(Path(device).exists() for device in ("/dev/nvidia0", "/dev/dxg"))
 
 
 def _load(folder: ModelFolder, choice: ProviderChoice, num_threads: int) -> Any:
