@@ -55,3 +55,12 @@ def test_the_end_of_a_prompt_says_nothing_of_chunks() -> None:
         budget.prefilled(1, 0.010)
 
     assert budget.num_tokens(num_decoding=1) == 64
+
+
+def test_a_size_that_was_slow_once_is_tried_again() -> None:
+    budget = PrefillBudget(512, max_stall=2)
+    budget.decoded(0.010)
+    budget.prefilled(16, 0.005)
+    budget.prefilled(32, 0.400)
+
+    assert budget.num_tokens(num_decoding=1) == 64

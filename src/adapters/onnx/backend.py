@@ -65,8 +65,8 @@ class OnnxOptions:
     """Of the prompts that wait, together."""
     max_context_tokens: int = 4096
     """Prompt and answer together; at most the model's own context."""
-    prefill_chunk_tokens: int = 512
-    max_prefill_stall: float = 1.8
+    prefill_chunk_tokens: int = 256
+    max_prefill_stall: float = 1.5
     """How long a chunk may take where answers are under way, in decode steps."""
     prefix_cache_bytes: int = 256 << 20
     max_draft_tokens: int = 7

@@ -4,6 +4,8 @@ A step's reading may take a few times as long as the decode step beside it. How 
 as they run; a larger chunk than was ever measured is thought to take in proportion to its size.
 """
 
+import math
+
 MIN_CHUNK_TOKENS = 16
 LEARNING_RATE = 0.3
 
@@ -52,9 +54,9 @@ class PrefillBudget:
         self._chunks_s[size] = known_s + LEARNING_RATE * (scaled_s - known_s)
 
     def _duration_s(self, size: int) -> float:
-        """Return how long a chunk of this size takes, by the nearest size measured that is not larger."""
-        known = [measured for measured in self._chunks_s if measured <= size]
-        if not known:
-            return float("inf")
-        nearest = max(known)
-        return self._chunks_s[nearest] * size / nearest
+        """Return how long a chunk of this size takes, at most, by those measured that are not larger.
+
+        A token costs no more in a larger chunk, so that one that was slow once is not held against its size.
+        """
+        known = ((measured, took_s) for measured, took_s in self._chunks_s.items() if measured <= size)
+        return min((took_s * size / measured for measured, took_s in known), default=math.inf)
