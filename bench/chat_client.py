@@ -23,7 +23,7 @@ class Answer:
     started_s: float
     ended_s: float = 0.0
     piece_times_s: list[float] = field(default_factory=list)
-    """When each piece of text arrived."""
+    """When each piece of text arrived; each token, where log probabilities were asked for."""
     text: str = ""
     finish_reason: str | None = None
     num_prompt_tokens: int = 0
@@ -119,9 +119,12 @@ def _read_event(answer: Answer, event: dict[str, Any], time_s: float) -> str:
         answer.num_prompt_tokens = usage["prompt_tokens"]
         answer.num_completion_tokens = usage["completion_tokens"]
     text = ""
+    has_token = False
     for choice in event.get("choices", ()):
         answer.finish_reason = choice.get("finish_reason") or answer.finish_reason
         text += choice.get("delta", {}).get("content") or ""
-    if text:
+        # a part of a character is a token without text, which log probabilities tell of
+        has_token = has_token or bool((choice.get("logprobs") or {}).get("content"))
+    if text or has_token:
         answer.piece_times_s.append(time_s)
     return text

@@ -29,7 +29,7 @@ async def measure(server: Server, seed: int) -> tuple[float, float, int]:
     """Return the median gap before, the 99th percentile meanwhile, and the long prompt's tokens."""
     client = ChatClient(server.base_url, server.model)
     streams = [
-        asyncio.create_task(client.ask(messages, max_tokens=STREAM_TOKENS, ignore_eos=True))
+        asyncio.create_task(client.ask(messages, max_tokens=STREAM_TOKENS, ignore_eos=True, logprobs=True))
         for messages in conversations("short", NUM_STREAMS, f"stall {seed}")
     ]
     probe = conversations("short", 1, f"probe {seed}")[0]

@@ -205,16 +205,16 @@ class Engine:
             return len(chunk)
         self._budget.prefilled(len(chunk), time.perf_counter() - started_s)
         work.num_cached += len(chunk)
+        if not isinstance(work, TextEmbedding):
+            self._keep_prefix(work)  # chunk by chunk: a long prompt's blocks at once would stall the others
         if not work.is_prefilled:
             return len(chunk)
         match work:
             case Sequence():
-                self._keep_prefix(work)
                 with self._changed:
                     self._scheduler.start_decoding(work)
                 self._start_answer(work, logits)
             case LabelScoring():
-                self._keep_prefix(work)
                 self._score(work, slot, logits)
             case TextEmbedding():
                 work.finish()
