@@ -167,7 +167,9 @@ def test_holes_are_left_to_those_who_wait_and_closed_when_nobody_does() -> None:
         assert scheduler.next_prefill() is work
         work.num_cached = 5
         scheduler.start_decoding(work)
+    assert scheduler.num_unread == 0
     scheduler.remove(works[0])
+    assert scheduler.num_unread == 1
 
     assert scheduler.compact() == []
     assert scheduler.next_prefill() is works[3]

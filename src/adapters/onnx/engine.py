@@ -169,10 +169,10 @@ class Engine:
             while self._cancelled:
                 self._scheduler.remove(self._cancelled.pop())
             moves = self._scheduler.compact()
-            num_decoding = len(self._scheduler.decoding())
+            num_decoding, num_waiting = len(self._scheduler.decoding()), self._scheduler.num_unread
         for move in moves:
             self._model.copy_slot(move.source, move.target, move.length)
-        num_left = self._budget.num_tokens(num_decoding=num_decoding)
+        num_left = self._budget.num_tokens(num_decoding=num_decoding, num_waiting=num_waiting)
         while num_left > 0 and (work := self._next_prefill()) is not None:
             num_left -= self._prefill(work, num_left)
         with self._changed:

@@ -25,13 +25,13 @@ class PrefillBudget:
         self._chunks_s: dict[int, float] = {}
         """How long chunks take, by size: MIN_CHUNK_TOKENS times a power of two."""
 
-    def num_tokens(self, *, num_decoding: int) -> int:
-        """Return how many tokens, at most."""
+    def num_tokens(self, *, num_decoding: int, num_waiting: int) -> int:
+        """Return how many tokens, at most; more where more wait for a first token than are held up."""
         if num_decoding == 0:
             return self._max_chunk_tokens
         size = fitting = MIN_CHUNK_TOKENS
         if self._decode_s is not None:
-            allowed_s = self._max_stall * self._decode_s
+            allowed_s = self._max_stall * self._decode_s * max(1.0, num_waiting / num_decoding)
             while (size := size * 2) <= self._max_chunk_tokens:
                 if self._duration_s(size) <= allowed_s:
                     fitting = size

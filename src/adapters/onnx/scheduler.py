@@ -47,6 +47,11 @@ class Scheduler:
         return len(self._waiting)
 
     @property
+    def num_unread(self) -> int:
+        """Requests that could be read next: the one that is, and those for whom a slot is free."""
+        return min(self.num_waiting, self._slots.count(None)) + (self._prefilling is not None)
+
+    @property
     def num_running(self) -> int:
         """Requests that hold a slot."""
         return sum(work is not None for work in self._slots)
