@@ -27,7 +27,7 @@ def test_blocks_hold_what_the_matched_prefix_says(
             assert len(block_ids) * BLOCK_TOKENS < max(len(token_ids), 1)
             for index, block_id in enumerate(block_ids):
                 assert contents[block_id] == token_ids[: (index + 1) * BLOCK_TOKENS]
-        assert cache.num_used_blocks <= num_blocks
+        assert set(contents) <= set(range(num_blocks))
 
 
 def block(number: int) -> list[int]:
@@ -41,8 +41,6 @@ def test_what_was_stored_is_found_by_its_longest_beginning() -> None:
     assert len(cache.match([*block(1), *block(2), *block(9)])) == 2
     assert len(cache.match([*block(1), *block(2), *block(3)])) == 2  # a token is left to be read
     assert len(cache.match([*block(2), 5])) == 0
-    assert cache.num_hit_tokens == 4 * BLOCK_TOKENS
-    assert cache.num_queried_tokens == 7 * BLOCK_TOKENS + 1
 
 
 def test_what_was_used_longest_ago_makes_room_and_a_chain_loses_its_end_first() -> None:

@@ -22,7 +22,7 @@ from adapters.manifest import check_sizes, fingerprint_of
 from adapters.onnx.admission import Admission
 from adapters.onnx.chat_template import ChatTemplate, read_chat_template
 from adapters.onnx.constraint import ConstraintCompiler, TokenConstraint
-from adapters.onnx.engine import Engine, EngineLoad
+from adapters.onnx.engine import Engine
 from adapters.onnx.model_folder import read_model_folder
 from adapters.onnx.prefill_budget import PrefillBudget
 from adapters.onnx.prefix_cache import PrefixCache
@@ -118,15 +118,6 @@ class OnnxTextGenerator:
                 *({Capability.EMBEDDINGS} if has_embeddings else ()),
             },
         )
-
-    @property
-    def load(self) -> EngineLoad:
-        """How busy the engine is.
-
-        Raises:
-            UnavailableError: the model is not loaded.
-        """
-        return self._ready().engine.load
 
     async def open(self) -> None:
         loop = asyncio.get_running_loop()

@@ -8,7 +8,6 @@ any thread; they wait for bookkeeping at most, never for the model.
 import threading
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from functools import partial
 from typing import Protocol
 
@@ -50,17 +49,6 @@ class ModelRunner(Protocol):
     def load_blocks(self, slot: int, block_ids: list[int]) -> None:
         """Copy blocks of the prefix cache to the beginning of a slot."""
         ...
-
-
-@dataclass(frozen=True, slots=True)
-class EngineLoad:
-    """How busy the engine is."""
-
-    num_running: int
-    num_waiting: int
-    num_slots: int
-    num_prefix_tokens_queried: int
-    num_prefix_tokens_hit: int
 
 
 class Engine:
@@ -111,19 +99,6 @@ class Engine:
     @property
     def is_running(self) -> bool:
         return self._thread.is_alive() and not self._is_stopping
-
-    @property
-    def load(self) -> EngineLoad:
-        """How busy it is."""
-        with self._changed:
-            scheduler, prefixes = self._scheduler, self._prefixes
-            return EngineLoad(
-                scheduler.num_running,
-                scheduler.num_waiting,
-                scheduler.num_slots,
-                prefixes.num_queried_tokens,
-                prefixes.num_hit_tokens,
-            )
 
     def submit(self, work: Work) -> None:
         """Queue a request.

@@ -37,19 +37,11 @@ class PrefixCache:
         self._free = list(range(num_blocks))
         self._blocks: OrderedDict[_Key, int] = OrderedDict()
         """By last use, the earliest first; a block is always used after those behind it in its chain."""
-        self.num_queried_tokens = 0
-        self.num_hit_tokens = 0
-
-    @property
-    def num_used_blocks(self) -> int:
-        return len(self._blocks)
 
     def match(self, token_ids: list[int]) -> list[int]:
         """Return the blocks of the longest kept prefix; at least one token of the prompt is left over."""
         chain = self._chain(token_ids, (len(token_ids) - 1) // BLOCK_TOKENS)
         self._touch(chain)
-        self.num_queried_tokens += len(token_ids)
-        self.num_hit_tokens += len(chain) * BLOCK_TOKENS
         return [self._blocks[key] for key in chain]
 
     def store(self, token_ids: list[int]) -> NewBlocks:

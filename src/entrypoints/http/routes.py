@@ -80,6 +80,7 @@ class Routes:
             return self._stored_response(request, outcome, is_replayed=is_replayed)
         reply = await unless_disconnected(request, workflow.answer(infernet_input))
         first_s = reply.meter.time_to_first_token_s
+        facts["cached_tokens"] = reply.meter.usage.num_cached_prompt_tokens
         facts["time_to_first_token_ms"] = None if first_s is None else round(first_s * 1000, 1)
         stored = StoredReply.of(reply.output, reply.meter.usage, reply.meter.finish_reason)
         return self._response(request, stored)

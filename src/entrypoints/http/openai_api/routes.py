@@ -108,6 +108,7 @@ class OpenAIRoutes:
 
         def note_end(usage: Usage, finish_reason: FinishReason | None) -> None:
             facts["prompt_tokens"] = usage.num_prompt_tokens
+            facts["cached_tokens"] = usage.num_cached_prompt_tokens
             facts["completion_tokens"] = usage.num_completion_tokens
             facts["finish_reason"] = finish_reason
 
