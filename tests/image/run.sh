@@ -34,7 +34,8 @@ finish() {
 }
 trap finish EXIT
 
-# the host's pip configuration, with the local folders and certificates it names, holds inside the build too
+# the host's pip configuration, with the local folders and certificates it names, holds inside the build too; without
+# its constraints, a file that is not there: the image's requirements are pinned by their hashes
 mounts=()
 pip_conf="$work/pip.conf"
 python3 - >"$pip_conf" <<'PYTHON'
@@ -44,7 +45,7 @@ options = configparser.RawConfigParser()
 options["global"] = {
     name.split(".")[-1]: value.strip("'").replace("\\n", "\n")
     for name, _, value in (line.partition("=") for line in lines.splitlines())
-    if name.startswith(("global.", ":env:."))
+    if name.startswith(("global.", ":env:.")) and not name.endswith(".constraint")
 }
 options.write(sys.stdout)
 PYTHON
