@@ -138,7 +138,7 @@ reply=$(ask)
 echo "$reply" | cut -c1-100
 expect "the reply is a JSON string that is not empty" \
   python3 -c 'import json, sys; reply = json.loads(sys.argv[1]); sys.exit(not (isinstance(reply, str) and reply))' "$reply"
-expect "two workers serve" test "$(pgrep --count --full "$python.*multiprocessing.spawn")" = 2
+expect "two workers serve, and an engine" test "$(pgrep --count --full "$python.*multiprocessing.spawn")" = 3
 expect "they are not root" test -z "$(pgrep --uid 0 --full "$python")"
 health=$(buildah "${storage[@]}" inspect --type image localhost/llm-inference-service:cpu \
   | python3 -c "import json, sys; print(json.dumps(json.load(sys.stdin)['Docker']['config']['Healthcheck']['Test']))")
