@@ -115,7 +115,6 @@ class Engine:
     def cancel(self, work: Work) -> None:
         """Take a request out before the next step; nothing happens if it is done already."""
         with self._changed:
-            work.is_cancelled = True
             self._cancelled.append(work)
             self._changed.notify()
 

@@ -62,7 +62,6 @@ class Work:
     num_reused: int = 0
     """Of the prompt's tokens, those that another request had computed."""
     slot: int | None = None
-    is_cancelled: bool = False
 
     @property
     def is_prefilled(self) -> bool:

@@ -1,7 +1,6 @@
 """``create_app``: the Starlette application over a wired container."""
 
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Callable
 
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
@@ -12,6 +11,7 @@ from entrypoints.container import Container
 from entrypoints.http.bearer import BearerMiddleware
 from entrypoints.http.errors import EXCEPTION_HANDLERS
 from entrypoints.http.job_routes import JobRoutes
+from entrypoints.http.lifespan import lifespan_of
 from entrypoints.http.openai_api.routes import OpenAIOptions, OpenAIRoutes
 from entrypoints.http.request_log import RequestLogMiddleware
 from entrypoints.http.routes import Routes
@@ -35,19 +35,6 @@ def create_app(
     )
     tokens = [token.get_secret_value() for token in settings.auth_tokens]
 
-    @asynccontextmanager
-    async def lifespan(_: Starlette) -> AsyncIterator[None]:
-        try:
-            await container.open()
-        except ConfigurationError as error:
-            if on_start_failure is not None:
-                on_start_failure(error)
-            raise
-        try:
-            yield
-        finally:
-            await container.close()
-
     return Starlette(
         routes=[
             Route("/", routes.home, methods=["GET"]),
@@ -69,5 +56,5 @@ def create_app(
             Middleware(BearerMiddleware, tokens=tokens),
         ],
         exception_handlers=EXCEPTION_HANDLERS,
-        lifespan=lifespan,
+        lifespan=lifespan_of(container, on_start_failure),
     )

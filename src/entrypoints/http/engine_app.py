@@ -4,8 +4,7 @@ It has the routes of OpenAI's API, without its defaults, and what that API has n
 tokens: the socket is for this user alone.
 """
 
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Callable
 from typing import Annotated, Literal
 
 from pydantic import Field
@@ -24,6 +23,7 @@ from domain.validation import validated
 from entrypoints.http.body import read_json_object
 from entrypoints.http.disconnect import unless_disconnected
 from entrypoints.http.errors import EXCEPTION_HANDLERS
+from entrypoints.http.lifespan import lifespan_of
 from entrypoints.http.openai_api.answer_forms import usage_content
 from entrypoints.http.openai_api.routes import OpenAIOptions, OpenAIRoutes
 from entrypoints.http.openai_api.sampling_fields import Fields
@@ -100,19 +100,6 @@ def create_engine_app(
     openai = OpenAIRoutes(runner, OpenAIOptions(MAX_BODY_BYTES, None, None))
     engine = EngineRoutes(runner)
 
-    @asynccontextmanager
-    async def lifespan(_: Starlette) -> AsyncIterator[None]:
-        try:
-            await generator.open()
-        except ConfigurationError as error:
-            if on_start_failure is not None:
-                on_start_failure(error)
-            raise
-        try:
-            yield
-        finally:
-            await generator.close()
-
     return Starlette(
         routes=[
             *openai.routes,
@@ -122,5 +109,5 @@ def create_engine_app(
         ],
         middleware=[Middleware(RequestLogMiddleware, is_quiet=True)],
         exception_handlers=EXCEPTION_HANDLERS,
-        lifespan=lifespan,
+        lifespan=lifespan_of(generator, on_start_failure),
     )
