@@ -1,5 +1,6 @@
 """Continuous batching: whatever the traffic, each answer is the one its prompt has alone."""
 
+import itertools
 import queue
 import threading
 from dataclasses import dataclass, field
@@ -300,6 +301,117 @@ def test_a_form_is_kept_and_its_forced_tokens_are_not_sampled(num_others: int) -
     assert last.finish_reason is FinishReason.STOP
     assert form.num_asked == 4
     assert other_texts == [expected_text([index], 40) for index in range(num_others)]
+
+
+@dataclass
+class FixedPlaces:
+    """A form that fixes the tokens at some places of the answer and leaves the others free."""
+
+    fixed: dict[int, int]
+    num_accepted: int = 0
+    is_complete: bool = False
+
+    def allows(self, token_id: int) -> bool:
+        return self.fixed.get(self.num_accepted, token_id) == token_id
+
+    def fill(self, mask: npt.NDArray[np.uint8]) -> None:
+        """Have nothing to write: what is not forced is allowed."""
+
+    def accept(self, token_ids: list[int]) -> None:
+        self.num_accepted += len(token_ids)
+        self.is_complete = self.num_accepted == 1 + max(self.fixed, default=MAX_LENGTH)
+
+    def forced(self) -> list[int]:
+        places = itertools.takewhile(self.fixed.__contains__, itertools.count(self.num_accepted))
+        return [self.fixed[place] for place in places]
+
+
+def fixed_text(prompt_ids: list[int], max_tokens: int, fixed: dict[int, int]) -> str:
+    """Return what the model says around the fixed tokens; the last of them ends the answer."""
+    token_ids = list(prompt_ids)
+    for place in range(min(max_tokens, 1 + max(fixed, default=max_tokens))):
+        token_ids.append(fixed[place] if place in fixed else next_token_id(token_ids))
+    return "".join(f"{token_id} " for token_id in token_ids[len(prompt_ids) :])
+
+
+fixed_runs = st.lists(st.tuples(st.integers(0, 6), st.integers(1, 30)), max_size=3)
+
+
+def places_of(runs: list[tuple[int, int]]) -> dict[int, int]:
+    """Return tokens at runs of places, each given by how many places it skips, and its length."""
+    fixed: dict[int, int] = {}
+    place = 0
+    for num_free, num_fixed in runs:
+        place += num_free
+        fixed |= {behind: behind * 7 % VOCAB_SIZE for behind in range(place, place + num_fixed)}
+        place += num_fixed
+    return fixed
+
+
+@given(
+    requests=st.lists(st.tuples(prompts, st.integers(1, 60), fixed_runs), min_size=1, max_size=6),
+    num_slots=st.integers(1, 4),
+    chunk=st.integers(1, 40),
+)
+def test_forced_tokens_stand_in_the_cache_whatever_the_traffic(
+    requests: list[tuple[list[int], int, list[tuple[int, int]]]], num_slots: int, chunk: int
+) -> None:
+    engine = new_engine(CachingModelRunner(num_slots, 128, num_blocks=3), num_slots, chunk, 3)
+    callers = []
+    try:
+        for prompt_ids, max_tokens, runs in requests:
+            caller = Caller()
+            form = FixedPlaces(places_of(runs))
+            engine.submit(sequence(caller, prompt_ids, max_tokens, constraint=form, num_guesses=3))
+            callers.append((caller, fixed_text(prompt_ids, max_tokens, places_of(runs))))
+        for caller, expected in callers:
+            assert caller.result()[0] == expected
+            assert caller.events.empty()
+    finally:
+        engine.stop()
+
+
+def test_what_an_answer_must_begin_with_is_read_with_its_prompt() -> None:
+    model = CachingModelRunner(1, MAX_LENGTH)
+    engine = new_engine(model, 1, chunk=8)
+    caller, fixed = Caller(), places_of([(0, 12), (20, 1)])
+    engine.submit(sequence(caller, [1] * 10, 14, constraint=FixedPlaces(fixed)))
+    text, last = caller.result()
+    engine.stop()
+
+    assert text == fixed_text([1] * 10, 14, fixed)
+    assert last.usage == Usage(10, 14)
+    assert model.prefill_sizes[:3] == [8, 8, 6]
+
+
+def test_an_answer_without_a_choice_takes_no_pass() -> None:
+    model = CachingModelRunner(1, MAX_LENGTH)
+    engine = new_engine(model, 1)
+    caller = Caller()
+    engine.submit(sequence(caller, [1, 2], 20, constraint=FixedPlaces({0: 7, 1: 8})))
+    text, last = caller.result()
+    engine.stop()
+
+    assert text == "7 8 "
+    assert (last.finish_reason, last.usage) == (FinishReason.STOP, Usage(2, 2))
+    assert model.num_calls == 0
+
+
+def test_a_long_forced_run_is_read_in_chunks_beside_other_answers() -> None:
+    model = CachingModelRunner(2, 128)
+    engine = new_engine(model, 2, chunk=24, starts=False)
+    caller, other = Caller(), Caller()
+    fixed = places_of([(4, 60), (2, 1)])
+    engine._scheduler.add(sequence(other, [3], 100))
+    engine._scheduler.add(sequence(caller, [1, 2], 80, constraint=FixedPlaces(fixed)))
+    engine.start()
+    text, _ = caller.result()
+    other_text, _ = other.result()
+    engine.stop()
+
+    assert text == fixed_text([1, 2], 80, fixed)
+    assert other_text == expected_text([3], 100)
+    assert model.prefill_sizes[:5] == [1, 2, 16, 16, 16]
 
 
 class BreaksOff(CountsInTens):

@@ -14,7 +14,7 @@ from typing import Protocol
 import numpy as np
 
 from adapters.onnx.logprobs import TokenTexts, token_logprobs
-from adapters.onnx.prefill_budget import PrefillBudget
+from adapters.onnx.prefill_budget import MIN_CHUNK_TOKENS, PrefillBudget
 from adapters.onnx.prefix_cache import BLOCK_TOKENS, NewBlocks, PrefixCache
 from adapters.onnx.prompt_lookup import PassCosts
 from adapters.onnx.sampler import Floats, Ints, log_softmax_at, sample_rows
@@ -149,6 +149,8 @@ class Engine:
         num_left = self._budget.num_tokens(num_decoding=num_decoding, num_waiting=num_waiting)
         while num_left > 0 and (work := self._next_prefill()) is not None:
             num_left -= self._prefill(work, num_left)
+        if num_decoding > 1:
+            self._read_forced(num_left)
         with self._changed:
             prefilling = self._scheduler.prefilling
             decoding = self._scheduler.decoding()
@@ -166,7 +168,15 @@ class Engine:
         slot = _slot_of(work)
         if work.num_cached == 0 and not isinstance(work, TextEmbedding):
             self._reuse_prefix(work, slot)
-        chunk = work.prompt_ids[work.num_cached : work.num_cached + max_tokens]
+        if (
+            isinstance(work, Sequence)
+            and not work.output_ids
+            and len(work.prompt_ids) - work.num_cached <= max_tokens
+            # what the answer must begin with is read behind the prompt, in the same pass
+            and self._finish([work], [work.append_forced])
+        ):
+            return 0
+        chunk = work.token_ids(work.num_cached, work.num_cached + max_tokens)
         token_ids = np.array(chunk, np.int64)
         started_s = time.perf_counter()
         try:
@@ -187,13 +197,33 @@ class Engine:
             case Sequence():
                 with self._changed:
                     self._scheduler.start_decoding(work)
-                self._start_answer(work, logits)
+                self._take_tokens([work], logits)
             case LabelScoring():
                 self._score(work, slot, logits)
             case TextEmbedding():
                 work.finish()
                 self._remove([work])
         return len(chunk)
+
+    def _read_forced(self, max_tokens: int) -> None:
+        """Read what answers' forms force, all but the last token, where it is worth a pass of its own."""
+        with self._changed:
+            decoding = self._scheduler.decoding()
+        for sequence in decoding:
+            end = min(sequence.num_tokens - 1, sequence.num_cached + max_tokens)
+            num_tokens = end - sequence.num_cached
+            if num_tokens < MIN_CHUNK_TOKENS:
+                continue
+            token_ids = np.array(sequence.token_ids(sequence.num_cached, end), np.int64)
+            started_s = time.perf_counter()
+            try:
+                self._model.prefill(_slot_of(sequence), token_ids, sequence.num_cached)
+            except BackendError as error:
+                self._end([sequence], error)
+                continue
+            self._budget.prefilled(num_tokens, time.perf_counter() - started_s)
+            sequence.num_cached = end
+            max_tokens -= num_tokens
 
     def _decode(self, decoding: list[Sequence], prefilling: Work | None) -> None:
         num_rows = 1 + max(map(_slot_of, decoding))
@@ -250,11 +280,6 @@ class Engine:
             sequence.num_cached += 1
         if sequence.lookup is not None and guesses:
             sequence.lookup.learn(sequence.num_cached - num_checked, len(guesses))
-
-    def _start_answer(self, sequence: Sequence, logits: Floats) -> None:
-        """Choose the first token, unless the answer's form does."""
-        if not self._finish([sequence], [sequence.append_forced]) and not sequence.output_ids:
-            self._take_tokens([sequence], logits)
 
     def _take_tokens(self, rows: list[Sequence], logits: Floats) -> bool:
         """Choose the next token of each row; returns whether one of them is finished."""

@@ -65,8 +65,8 @@ class Work:
 
     @property
     def is_prefilled(self) -> bool:
-        """Whether the whole prompt is in the KV cache."""
-        return self.num_cached >= len(self.prompt_ids)
+        """Whether the whole prompt, and what is forced behind it, is in the KV cache."""
+        return self.num_cached >= self.num_tokens
 
     @property
     def num_tokens(self) -> int:
