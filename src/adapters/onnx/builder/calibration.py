@@ -18,7 +18,14 @@ from adapters.onnx.builder.decoder import PAST_KEY, PAST_VALUE, PRESENT_KEY, PRE
 from adapters.onnx.builder.graph import GraphWriter
 from adapters.onnx.builder.options import BuildOptions, Precision
 from adapters.onnx.builder.report import BuildReporter
-from adapters.onnx.builder.smoothing import LayerSmoothing, Smoothing, scales, shared_by_group
+from adapters.onnx.builder.smoothing import (
+    LayerSmoothing,
+    SmoothedInput,
+    Smoothing,
+    repeated_for_group,
+    scales,
+    shared_by_group,
+)
 from adapters.onnx.builder.source import ModelSource
 from adapters.onnx.tokenizer import Tokenizer
 
@@ -34,6 +41,8 @@ class _LayerRun:
     attention_input: Floats
     attention_output: Floats
     mlp_input: Floats
+    mlp_output: Floats
+    """What down reads."""
     output: Floats
 
 
@@ -56,8 +65,7 @@ def calibrate(source: ModelSource, folder: Path, report: BuildReporter) -> Smoot
         layers.append(_layer_smoothing(source, layer, run))
         hidden = run.output
         report.advance()
-    head = source.weight("embedding" if config.is_head_tied else "head")
-    return Smoothing(tuple(layers), scales(_maxima(_final_norm(source, hidden)), head))
+    return Smoothing(tuple(layers), _maximum(_final_norm(source, hidden)))
 
 
 def _token_ids(
@@ -83,11 +91,11 @@ def _run_layer(source: ModelSource, layer: int, hidden: Floats, folder: Path) ->
             PAST_KEY % layer: no_past,
             PAST_VALUE % layer: no_past,
         }
-        attention_input, attention_output, mlp_input, mlp, skip = session.run(names, fed)
+        attention_input, attention_output, mlp_input, mlp_output, mlp, skip = session.run(names, fed)
     finally:
         model_file.unlink(missing_ok=True)
         data_path.unlink(missing_ok=True)
-    return _LayerRun(attention_input, attention_output, mlp_input, mlp + skip)
+    return _LayerRun(attention_input, attention_output, mlp_input, mlp_output, mlp + skip)
 
 
 def _write_layer(source: ModelSource, layer: int, model_file: Path, writer: GraphWriter) -> list[str]:
@@ -100,6 +108,7 @@ def _write_layer(source: ModelSource, layer: int, model_file: Path, writer: Grap
         f"{name}.attention_norm.output",
         f"{name}.attention.output",
         f"{name}.mlp_norm.output",
+        f"{name}.mlp.product",
         mlp,
         skip,
     ]
@@ -124,14 +133,23 @@ def _layer_smoothing(source: ModelSource, layer: int, run: _LayerRun) -> LayerSm
     qkv = np.concatenate([source.weight(part, layer) for part in ("q", "k", "v")])
     gate_up = np.concatenate([source.weight(part, layer) for part in ("gate", "up")])
     o_maxima = np.abs(source.weight("o", layer)).max(axis=0)
-    return LayerSmoothing(
-        attention_input=scales(_maxima(run.attention_input), qkv),
-        attention_output=scales(
-            shared_by_group(config, _maxima(run.attention_output)),
-            shared_by_group(config, o_maxima)[np.newaxis],
-        ),
-        mlp_input=scales(_maxima(run.mlp_input), gate_up),
+    of_v = scales(
+        shared_by_group(config, _maxima(run.attention_output)),
+        shared_by_group(config, o_maxima)[np.newaxis],
     )
+    return LayerSmoothing(
+        attention_input=_smoothed(run.attention_input, qkv),
+        attention_output=SmoothedInput(
+            of_v, _maximum(run.attention_output / repeated_for_group(config, of_v))
+        ),
+        mlp_input=_smoothed(run.mlp_input, gate_up),
+        mlp_output_maximum=_maximum(run.mlp_output),
+    )
+
+
+def _smoothed(activations: Floats, weight: Floats) -> SmoothedInput:
+    divisors = scales(_maxima(activations), weight)
+    return SmoothedInput(divisors, _maximum(activations / divisors))
 
 
 def _final_norm(source: ModelSource, hidden: Floats) -> Floats:
@@ -143,3 +161,8 @@ def _final_norm(source: ModelSource, hidden: Floats) -> Floats:
 def _maxima(activations: Floats) -> Floats:
     """Return the largest magnitude of each channel, over every position."""
     return np.asarray(np.abs(activations).max(axis=(0, 1)))
+
+
+def _maximum(activations: Floats) -> float:
+    """Return the largest magnitude."""
+    return float(np.abs(activations).max())

@@ -16,11 +16,12 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper
 
+from adapters.onnx.builder.architecture import Floats
 from adapters.onnx.builder.graph import MICROSOFT, GraphWriter
 from adapters.onnx.builder.options import BuildOptions, Precision
 from adapters.onnx.builder.report import BuildReporter
 from adapters.onnx.builder.rope import cos_sin_caches
-from adapters.onnx.builder.smoothing import SmoothedSource, Smoothing
+from adapters.onnx.builder.smoothing import LayerSmoothing, SmoothedSource, Smoothing
 from adapters.onnx.builder.source import ModelSource
 
 PAST_KEY, PAST_VALUE = "past_key_values.%d.key", "past_key_values.%d.value"
@@ -29,8 +30,6 @@ HIDDEN_STATES = "hidden_states"
 """Of the last layer, normed: what the head reads."""
 LOGITS_START = "logits_start"
 """``int64[1]``: from which of a pass's positions on there are logits; negative ones count from the end."""
-PRECISION_OF_OUTLIERS = Precision.INT8_BLOCK
-"""Of down where the others are smoothed: its input's outliers need scales of their own."""
 
 
 def write_decoder(
@@ -110,11 +109,9 @@ class Decoder:
         axis = self._writer.constant("logits_axis", np.array([1], np.int64))
         chosen = self._writer.node("Slice", [hidden, start, end, axis], ["head.input"])
         weight = self._source.weight("embedding" if self._config.is_head_tied else "head")
-        if self._smoothing is not None:
-            divisor = self._writer.constant("head.smoothing", 1 / self._smoothing.head_input)
-            chosen = self._writer.node("Mul", [chosen, divisor], ["head.smoothed"])
-            weight = weight * self._smoothing.head_input
-        output = self._writer.matmul("head", chosen, weight, self._options.precision_of_head)
+        maximum = None if self._smoothing is None else self._smoothing.head_input_maximum
+        precision = self._options.precision_of_head
+        output = self._matmul("head", chosen, weight, precision, maximum, num_bytes=2)
         self._writer.node("Identity", [output], ["logits"])
 
     def signature(self) -> tuple[list[onnx.ValueInfoProto], list[onnx.ValueInfoProto]]:
@@ -189,7 +186,10 @@ class Decoder:
         bias = None
         if config.architecture.has_qkv_bias:
             bias = np.concatenate([self._source.weight(f"{part}_bias", layer) for part in ("q", "k", "v")])
-        qkv = writer.matmul(f"{name}.qkv", hidden, packed, self._options.precision, bias)
+        smoothing = self._smoothing_of(layer)
+        precision = self._options.precision
+        maximum = None if smoothing is None else smoothing.attention_input.maximum
+        qkv = self._matmul(f"{name}.qkv", hidden, packed, precision, maximum, bias=bias)
         attention = writer.node(
             "GroupQueryAttention",
             [qkv, "", "", PAST_KEY % layer, PAST_VALUE % layer, *self._attention_inputs],
@@ -202,20 +202,39 @@ class Decoder:
             do_rotary=1,
             rotary_interleaved=0,
         )
-        return writer.matmul(f"{name}.o", attention, self._source.weight("o", layer), self._options.precision)
+        maximum = None if smoothing is None else smoothing.attention_output.maximum
+        return self._matmul(f"{name}.o", attention, self._source.weight("o", layer), precision, maximum)
 
     def _mlp(self, layer: int, hidden: str) -> str:
-        config, writer, name, precision = (
-            self._config,
-            self._writer,
-            f"layers.{layer}",
-            self._options.precision,
-        )
+        writer, name, precision = self._writer, f"layers.{layer}", self._options.precision
+        smoothing = self._smoothing_of(layer)
         packed = np.concatenate([self._source.weight(part, layer) for part in ("gate", "up")])
-        both = writer.matmul(f"{name}.gate_up", hidden, packed, precision)
-        gate, up = writer.split(both, [f"{name}.gate", f"{name}.up"], [config.intermediate_size] * 2)
+        maximum = None if smoothing is None else smoothing.mlp_input.maximum
+        both = self._matmul(f"{name}.gate_up", hidden, packed, precision, maximum)
+        sizes = [self._config.intermediate_size] * 2
+        gate, up = writer.split(both, [f"{name}.gate", f"{name}.up"], sizes)
         silu = writer.node("QuickGelu", [gate], [f"{name}.gate.silu"], domain=MICROSOFT, alpha=1.0)
         product = writer.node("Mul", [silu, up], [f"{name}.mlp.product"])
-        if precision is Precision.INT8_SMOOTH:
-            precision = PRECISION_OF_OUTLIERS
-        return writer.matmul(f"{name}.down", product, self._source.weight("down", layer), precision)
+        down = self._source.weight("down", layer)
+        maximum = None if smoothing is None else smoothing.mlp_output_maximum
+        return self._matmul(f"{name}.down", product, down, precision, maximum, num_bytes=2)
+
+    def _matmul(
+        self,
+        name: str,
+        source: str,
+        weight: Floats,
+        precision: Precision,
+        maximum: float | None,
+        *,
+        num_bytes: int = 1,
+        bias: Floats | None = None,
+    ) -> str:
+        if precision is not Precision.INT8_SMOOTH:
+            return self._writer.matmul(name, source, weight, precision, bias)
+        if maximum is None:
+            raise ValueError(f"{name}: {precision} needs a calibration")
+        return self._writer.int8_matmul(name, source, weight, maximum, num_bytes=num_bytes, bias=bias)
+
+    def _smoothing_of(self, layer: int) -> LayerSmoothing | None:
+        return None if self._smoothing is None else self._smoothing.layers[layer]

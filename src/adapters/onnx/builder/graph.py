@@ -14,7 +14,7 @@ from onnx import TensorProto, helper
 
 from adapters.onnx.builder.architecture import Floats
 from adapters.onnx.builder.options import BLOCK_SIZE, Precision
-from adapters.onnx.builder.quantization import quantize_blocks, quantize_channels
+from adapters.onnx.builder.quantization import HIGHEST_SIGNED_BYTE, quantize_blocks, quantize_channels
 
 MICROSOFT = "com.microsoft"
 OPSET = 21
@@ -23,6 +23,9 @@ ALIGNMENT_BYTES = 4096
 """Of each weight in the data file, so that it can be mapped into memory."""
 ACCURACY_LEVEL = 4
 """``MatMulNBits`` quantises its activations to int8 too: the fast kernels on a CPU."""
+INPUT_ZERO_POINT = 128
+STEPS_OF_A_BYTE = 254
+"""Of the next byte in one of this: a rest is at most half a step, a byte holds 127."""
 _BITS = {Precision.INT8_BLOCK: 8, Precision.INT4_BLOCK: 4}
 
 
@@ -81,10 +84,11 @@ class GraphWriter:
     def matmul(
         self, name: str, source: str, weight: Floats, precision: Precision, bias: Floats | None = None
     ) -> str:
-        """Add ``source @ weight.T + bias`` for ``weight: float32[out, in]``; returns the output's name."""
+        """Add ``source @ weight.T + bias`` for ``weight: float32[out, in]``; returns the output's name.
+
+        ``int8_smooth`` is ``int8_matmul``'s.
+        """
         output = f"{name}.output"
-        if precision is Precision.INT8_SMOOTH:
-            return self._channel_matmul(name, source, weight, bias)
         if precision is Precision.FP32:
             self.node("MatMul", [source, self.weight(f"{name}.weight", weight.T)], [output])
         else:
@@ -102,6 +106,51 @@ class GraphWriter:
         if bias is None:
             return output
         return self.node("Add", [output, self.weight(f"{name}.bias", bias)], [f"{name}.biased"])
+
+    def int8_matmul(
+        self,
+        name: str,
+        source: str,
+        weight: Floats,
+        maximum: float,
+        *,
+        num_bytes: int = 1,
+        bias: Floats | None = None,
+    ) -> str:
+        """Add ``matmul`` with weights and inputs of 8 bits; returns the output's name.
+
+        Inputs are quantised by scales found beforehand, so that a row's result does not depend on the rows
+        beside it.
+
+        Args:
+            name: of the weight.
+            source: the input.
+            weight: ``float32[out, in]``.
+            maximum: the largest magnitude of the input; what is larger counts as that.
+            num_bytes: of an input: 1, or 2 where small ones matter beside large ones. The second holds what
+                the first left, and is multiplied likewise.
+            bias: ``float32[out]``.
+        """
+        quantized = quantize_channels(weight)
+        values = self.weight(f"{name}.values", quantized.values.T)
+        scales = self.weight(f"{name}.scales", quantized.scales)
+        zero_point = self.constant(f"{name}.zero_point", np.array(INPUT_ZERO_POINT, np.uint8))
+        outputs = []
+        for place in range(num_bytes):
+            part = f"{name}.byte_{place}"
+            scale = maximum / HIGHEST_SIGNED_BYTE / STEPS_OF_A_BYTE**place
+            by = [self.constant(f"{part}.scale", np.array(scale, np.float32)), zero_point]
+            taken = self.node("QuantizeLinear", [source, *by], [f"{part}.values"])
+            factors = [taken, values, by[0], scales, zero_point, ""]
+            if place == 0 and bias is not None:
+                factors.append(self.weight(f"{name}.bias", bias))
+            outputs.append(self.node("MatMulIntegerToFloat", factors, [f"{part}.output"], domain=MICROSOFT))
+            if place + 1 < num_bytes:
+                counted = self.node("DequantizeLinear", [taken, *by], [f"{part}.counted"])
+                source = self.node("Sub", [source, counted], [f"{part}.rest"])
+        if num_bytes == 1:
+            return outputs[0]
+        return self.node("Sum", outputs, [f"{name}.output"])
 
     def split(self, source: str, outputs: Sequence[str], sizes: Sequence[int]) -> Sequence[str]:
         """Cut the last axis into parts of these sizes; returns the outputs."""
@@ -145,17 +194,6 @@ class GraphWriter:
             graph, opset_imports=opsets, ir_version=IR_VERSION, producer_name="llm-inference-service"
         )
         model_file.write_bytes(model.SerializeToString())
-
-    def _channel_matmul(self, name: str, source: str, weight: Floats, bias: Floats | None) -> str:
-        quantized = quantize_channels(weight)
-        inputs = [
-            source,
-            self.weight(f"{name}.values", quantized.values.T),
-            self.weight(f"{name}.scales", quantized.scales),
-        ]
-        if bias is not None:
-            inputs += ["", self.weight(f"{name}.bias", bias)]
-        return self.node("DynamicQuantizeMatMul", inputs, [f"{name}.output"], domain=MICROSOFT)
 
     def _quantized_weights(self, name: str, weight: Floats, bits: int) -> list[str]:
         quantized = quantize_blocks(weight, bits)

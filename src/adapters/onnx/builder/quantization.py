@@ -4,7 +4,7 @@ In blocks (``com.microsoft.MatMulNBits`` and ``GatherBlockQuantized``): each row
 cut into blocks of 32 inputs. A block keeps a float scale and an integer zero point:
 ``w ≈ (q - zero_point) * scale``, rounded to nearest, with 0 always exact.
 
-By channel (``com.microsoft.DynamicQuantizeMatMul``): each row keeps one float scale, ``w ≈ q * scale``.
+By channel (``com.microsoft.MatMulIntegerToFloat``): each row keeps one float scale, ``w ≈ q * scale``.
 """
 
 from dataclasses import dataclass

@@ -2,10 +2,11 @@
 
 SmoothQuant (Xiao et al. 2023): ``x @ w.T == (x / s) @ (w * s).T`` for any positive scale ``s`` of each
 input. The division folds into whatever made ``x``: the RMSNorm before q, k and v and before gate and up; the
-rows of v for o (attention mixes positions, not channels; query heads of a group share their v). Only the
-head's input, which is a result too, is divided in the graph.
+rows of v for o (attention mixes positions, not channels; query heads of a group share their v).
 
-Down's input is left alone: a few of its channels reach a thousand times the others, more than weights take.
+The inputs of down and of the head are left alone: a few of down's channels reach a thousand times the others,
+more than weights take, and each step that moves the head's costs more there than it gains. They are read as
+two bytes instead.
 """
 
 from dataclasses import dataclass
@@ -23,24 +24,36 @@ LOWEST = 1e-5
 
 
 @dataclass(frozen=True, slots=True)
-class LayerSmoothing:
-    """What one layer's inputs are divided by."""
+class SmoothedInput:
+    """How to smooth one input of matrices."""
 
-    attention_input: Floats
-    """``float32[hidden]``."""
-    attention_output: Floats
-    """``float32[kv_heads * head_dim]``: as v has rows."""
-    mlp_input: Floats
-    """``float32[hidden]``."""
+    divisors: Floats
+    """``float32[channels]``."""
+    maximum: float
+    """The largest magnitude that was seen once divided."""
+
+
+@dataclass(frozen=True, slots=True)
+class LayerSmoothing:
+    """How to smooth one layer's inputs, and how large they get."""
+
+    attention_input: SmoothedInput
+    """Of q, k and v: ``hidden`` channels."""
+    attention_output: SmoothedInput
+    """Of o; its divisors are ``kv_heads * head_dim``, as v has rows."""
+    mlp_input: SmoothedInput
+    """Of gate and up: ``hidden`` channels."""
+    mlp_output_maximum: float
+    """Of down's input, as it is."""
 
 
 @dataclass(frozen=True, slots=True)
 class Smoothing:
-    """What a model's inputs are divided by."""
+    """How to smooth a model's inputs, and how large they get."""
 
     layers: tuple[LayerSmoothing, ...]
-    head_input: Floats
-    """``float32[hidden]``."""
+    head_input_maximum: float
+    """Of the head's input, as it is."""
 
 
 def scales(activation_maxima: Floats, weight: Floats) -> Floats:
@@ -71,7 +84,7 @@ def repeated_for_group(config: DecoderConfig, channels: Floats) -> Floats:
 
 
 class SmoothedSource:
-    """A checkpoint with the smoothing of its layers folded into their weights; the head is the graph's."""
+    """A checkpoint with the smoothing of its layers folded into their weights."""
 
     def __init__(self, source: ModelSource, smoothing: Smoothing) -> None:
         self._source = source
@@ -86,16 +99,16 @@ class SmoothedSource:
         if layer is None:
             return weight
         smoothing = self._smoothing.layers[layer]
-        attention_output = repeated_for_group(self.config, smoothing.attention_output)
+        attention_output = repeated_for_group(self.config, smoothing.attention_output.divisors)
         of_inputs = {
-            **dict.fromkeys(("q", "k", "v"), smoothing.attention_input),
+            **dict.fromkeys(("q", "k", "v"), smoothing.attention_input.divisors),
             "o": attention_output,
-            **dict.fromkeys(("gate", "up"), smoothing.mlp_input),
+            **dict.fromkeys(("gate", "up"), smoothing.mlp_input.divisors),
         }
         of_outputs = {
-            "attention_norm": smoothing.attention_input,
-            **dict.fromkeys(("v", "v_bias"), smoothing.attention_output),
-            "mlp_norm": smoothing.mlp_input,
+            "attention_norm": smoothing.attention_input.divisors,
+            **dict.fromkeys(("v", "v_bias"), smoothing.attention_output.divisors),
+            "mlp_norm": smoothing.mlp_input.divisors,
         }
         if name in of_inputs:
             weight = weight * of_inputs[name]
