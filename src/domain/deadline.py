@@ -1,23 +1,26 @@
 """The time that a request may take."""
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 
 from domain.errors import DeadlineExceededError
+from domain.interruption import Interruption
 
 
-@asynccontextmanager
-async def deadline(timeout_s: float) -> AsyncIterator[None]:
-    """Cancel what runs inside after ``timeout_s`` seconds.
+class Deadline(Interruption):
+    """Cancels what runs inside after ``timeout_s`` seconds.
 
     Raises:
         DeadlineExceededError: the time passed.
     """
-    try:
-        async with asyncio.timeout(timeout_s) as timeout:
-            yield
-    except TimeoutError as error:
-        if not timeout.expired():
-            raise
-        raise DeadlineExceededError(f"the request took longer than {timeout_s:g} s") from error
+
+    def __init__(self, timeout_s: float) -> None:
+        self._timeout_s = timeout_s
+
+    def begin(self) -> None:
+        self._timer = asyncio.get_running_loop().call_later(self._timeout_s, self.interrupt)
+
+    def end(self) -> None:
+        self._timer.cancel()
+
+    def error(self) -> Exception:
+        return DeadlineExceededError(f"the request took longer than {self._timeout_s:g} s")

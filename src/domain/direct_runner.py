@@ -5,7 +5,7 @@ from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 
 from domain.choices import Choice, ChoiceChunk, choice_chunks, gathered
-from domain.deadline import deadline
+from domain.deadline import Deadline
 from domain.errors import InvalidRequestError, NotSupportedError
 from domain.generation import Capability, Embedding, LabelScores, ModelDescription
 from domain.messages import ChatMessage, Prompt
@@ -80,7 +80,7 @@ class DirectRunner:
             raise NotSupportedError(f"the backend of {self.model.model_id} does not offer embeddings")
         permit = self._permits.take()
         try:
-            async with deadline(self._limits.request_timeout_s):
+            with Deadline(self._limits.request_timeout_s):
                 embeddings: list[Embedding] = []
                 for start in range(0, len(texts), EMBEDDINGS_AT_ONCE):
                     batch = texts[start : start + EMBEDDINGS_AT_ONCE]
@@ -96,7 +96,7 @@ class DirectRunner:
             raise NotSupportedError(f"the backend of {self.model.model_id} does not offer label scores")
         permit = self._permits.take()
         try:
-            async with deadline(self._limits.request_timeout_s):
+            with Deadline(self._limits.request_timeout_s):
                 return await scorer.score_labels(messages, labels)
         finally:
             permit.release()
@@ -106,12 +106,10 @@ class DirectRunner:
             refuse_unsupported(prompt, self._generator)
         permit = self._permits.take()
         try:
-            async with (
-                deadline(self._limits.request_timeout_s),
-                aclosing(choice_chunks(self._generator, prompts)) as chunks,
-            ):
-                async for chunk in chunks:
-                    yield chunk
+            with Deadline(self._limits.request_timeout_s):
+                async with aclosing(choice_chunks(self._generator, prompts)) as chunks:
+                    async for chunk in chunks:
+                        yield chunk
         finally:
             permit.release()
 

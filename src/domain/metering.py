@@ -5,12 +5,12 @@ report to the meter of the request in whose context they are called, in threads 
 """
 
 import time
-from collections.abc import AsyncGenerator, Iterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from concurrent.futures import Future
-from contextlib import aclosing, contextmanager
-from contextvars import ContextVar
+from contextlib import aclosing
+from contextvars import ContextVar, Token
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Self
 
 from domain.generation import (
     Capability,
@@ -28,7 +28,7 @@ from domain.prompt_needs import refuse_unsupported
 
 @dataclass(slots=True)
 class RequestMeter:
-    """Running totals of one request."""
+    """Running totals of the request that is served in its block."""
 
     started_s: float = field(default_factory=time.monotonic)
     usage: Usage = field(default_factory=Usage)
@@ -36,22 +36,20 @@ class RequestMeter:
     finish_reason: FinishReason | None = None
     bridged_calls: set[Future[Any]] = field(default_factory=set)
     """Port calls that synchronous hooks wait for; cancelled with the request."""
+    _token: "Token[RequestMeter | None] | None" = None
+
+    def __enter__(self) -> Self:
+        self._token = _current_meter.set(self)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._token is not None:
+            _current_meter.reset(self._token)
+        for call in list(self.bridged_calls):
+            call.cancel()
 
 
 _current_meter: ContextVar[RequestMeter | None] = ContextVar("current_meter", default=None)
-
-
-@contextmanager
-def metered() -> Iterator[RequestMeter]:
-    """Open a meter for the request served in this context."""
-    meter = RequestMeter()
-    token = _current_meter.set(meter)
-    try:
-        yield meter
-    finally:
-        _current_meter.reset(token)
-        for call in list(meter.bridged_calls):
-            call.cancel()
 
 
 def current_meter() -> RequestMeter:

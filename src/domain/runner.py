@@ -13,11 +13,12 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing
 from contextvars import copy_context
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 from pydantic import BaseModel
 
-from domain.deadline import deadline
+from domain.deadline import Deadline
 from domain.errors import (
     ConfigurationError,
     FieldProblem,
@@ -28,13 +29,15 @@ from domain.errors import (
     WorkflowError,
 )
 from domain.generation import Capability
-from domain.metering import RequestMeter, metered
+from domain.metering import RequestMeter
 from domain.permits import Permit, Permits
-from domain.proof_request import proof_request
+from domain.proof_request import ProofRequest
 from domain.reply_stream import ReplyStream
 from domain.requests import RequestData
 from domain.validation import validated
 from domain.workflow import LLMInferenceWorkflow, WorkflowPorts
+
+JSON = json.JSONEncoder(allow_nan=False, ensure_ascii=False)  # json.dumps makes one a call
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,8 +132,8 @@ class WorkflowRunner:
         request = self.checked(data, requires_proof=requires_proof)
         permit = self._permits.take()
         try:
-            with metered() as meter, proof_request(is_required=requires_proof):
-                async with deadline(self._limits.request_timeout_s):
+            with RequestMeter() as meter, ProofRequest(is_required=requires_proof):
+                with Deadline(self._limits.request_timeout_s):
                     output = await self._output(request, permit)
                 return WorkflowReply(checked_output(output), meter)
         finally:
@@ -158,10 +161,9 @@ class WorkflowRunner:
 
         async def pieces() -> AsyncGenerator[str]:
             try:
-                with metered():
-                    async with deadline(self._limits.request_timeout_s):
-                        async for piece in self._pieces(request, permit):
-                            yield piece
+                with RequestMeter(), Deadline(self._limits.request_timeout_s):
+                    async for piece in self._pieces(request, permit):
+                        yield piece
             finally:
                 permit.release()
 
@@ -197,7 +199,7 @@ class WorkflowRunner:
 
     async def _call(self, hook: Callable[..., Any], permit: Permit, *arguments: Any) -> Any:
         try:
-            if inspect.iscoroutinefunction(hook):
+            if _is_asynchronous(hook):
                 return await hook(*arguments)
             result = await self._call_in_thread(hook, permit, *arguments)
             return await result if inspect.isawaitable(result) else result
@@ -230,6 +232,11 @@ class WorkflowRunner:
         return result
 
 
+@lru_cache(maxsize=128)
+def _is_asynchronous(hook: Callable[..., Any]) -> bool:
+    return inspect.iscoroutinefunction(hook)
+
+
 def _next_piece(pieces: Iterator[Any], end: object) -> Any:
     return next(pieces, end)
 
@@ -253,7 +260,7 @@ def checked_output(output: Any) -> str | dict[str, Any]:
             f"the workflow returned {type(output).__name__}; it must return a string or a dict",
         )
     try:
-        json.dumps(output, allow_nan=False, ensure_ascii=False).encode()
+        JSON.encode(output).encode()
     except (TypeError, ValueError, RecursionError) as error:
         raise UnserialisableOutputError(f"the workflow's output is not JSON: {_reason(error)}") from error
     return output

@@ -1,13 +1,13 @@
 """Reads a request's JSON body."""
 
-import asyncio
 from typing import Any
 
 import pydantic_core
 from starlette.exceptions import HTTPException
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 
-from domain.errors import FieldProblem, InvalidRequestError
+from domain.deadline import Deadline
+from domain.errors import DeadlineExceededError, FieldProblem, InvalidRequestError
 
 BODY_TIMEOUT_S = 30.0
 
@@ -24,9 +24,9 @@ async def read_json_object(request: Request, *, max_bytes: int) -> dict[str, Any
     if content_type != "application/json" and not content_type.endswith("+json"):
         raise HTTPException(415, "the content type must be application/json")
     try:
-        async with asyncio.timeout(BODY_TIMEOUT_S):
+        with Deadline(BODY_TIMEOUT_S):
             body = await _read(request, max_bytes)
-    except TimeoutError as error:
+    except DeadlineExceededError as error:
         raise HTTPException(408, f"the body did not arrive within {BODY_TIMEOUT_S:g} s") from error
     try:
         payload = pydantic_core.from_json(body, allow_inf_nan=False)
@@ -37,10 +37,14 @@ async def read_json_object(request: Request, *, max_bytes: int) -> dict[str, Any
     return payload
 
 
-async def _read(request: Request, max_bytes: int) -> bytes:
+async def _read(request: Request, max_bytes: int) -> bytearray:
     body = bytearray()
-    async for chunk in request.stream():
-        body += chunk
+    while True:
+        message = await request.receive()
+        if message["type"] == "http.disconnect":
+            raise ClientDisconnect
+        body += message.get("body", b"")
         if len(body) > max_bytes:
             raise HTTPException(413, f"the body is larger than {max_bytes} bytes")
-    return bytes(body)
+        if not message.get("more_body", False):
+            return body

@@ -6,6 +6,8 @@ from typing import Any, TypeVar
 
 from starlette.requests import ClientDisconnect, Request
 
+from domain.interruption import Interruption
+
 ResultT = TypeVar("ResultT")
 
 
@@ -15,19 +17,26 @@ async def unless_disconnected(request: Request, work: Coroutine[Any, Any, Result
     Raises:
         ClientDisconnect: the caller has gone.
     """
-    task = asyncio.ensure_future(work)
-    watch = asyncio.ensure_future(_disconnected(request))
-    try:
-        await asyncio.wait({task, watch}, return_when=asyncio.FIRST_COMPLETED)
-        if task.done():
-            return task.result()
-        raise ClientDisconnect
-    finally:
-        for pending in (task, watch):
-            pending.cancel()
-        await asyncio.gather(task, watch, return_exceptions=True)
+    with _Disconnect(request):
+        return await work
 
 
-async def _disconnected(request: Request) -> None:
-    while (await request.receive())["type"] != "http.disconnect":
-        pass
+class _Disconnect(Interruption):
+    """Watches over a connection."""
+
+    def __init__(self, request: Request) -> None:
+        self._request = request
+
+    def begin(self) -> None:
+        self._watch = asyncio.ensure_future(self._watched())
+
+    def end(self) -> None:
+        self._watch.cancel()
+
+    def error(self) -> Exception:
+        return ClientDisconnect()
+
+    async def _watched(self) -> None:
+        while (await self._request.receive())["type"] != "http.disconnect":
+            pass
+        self.interrupt()
