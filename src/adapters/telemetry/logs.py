@@ -3,11 +3,17 @@
 JSON for machines, colours on a terminal. Nothing here may log a caller's text, a token or a key.
 """
 
+import json
 import logging
 import sys
+from datetime import UTC, datetime
+from typing import Any
 
 import structlog
-from structlog.typing import Processor
+from structlog.typing import EventDict, Processor
+
+JSON = json.JSONEncoder(ensure_ascii=False, default=repr)
+"""Made once: ``json.dumps`` with options makes one a call."""
 
 
 def configure_logs(level: str, log_format: str) -> None:
@@ -20,14 +26,11 @@ def configure_logs(level: str, log_format: str) -> None:
     is_pretty = log_format == "pretty" or (log_format == "auto" and sys.stderr.isatty())
     shared: list[Processor] = [
         structlog.contextvars.merge_contextvars,
-        structlog.stdlib.add_log_level,
-        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        _stamped,
         structlog.processors.StackInfoRenderer(),
     ]
     rendering: list[Processor] = (
-        [structlog.dev.ConsoleRenderer()]
-        if is_pretty
-        else [structlog.processors.format_exc_info, structlog.processors.JSONRenderer(ensure_ascii=False)]
+        [structlog.dev.ConsoleRenderer()] if is_pretty else [structlog.processors.format_exc_info, _json]
     )
     structlog.configure(
         processors=[*shared, *rendering],
@@ -47,3 +50,13 @@ def configure_logs(level: str, log_format: str) -> None:
     root.setLevel(level.upper())
     for noisy in ("httpx2", "httpcore2", "openai", "filelock", "asyncio"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
+
+
+def _stamped(_logger: Any, method_name: str, line: EventDict) -> EventDict:
+    line["level"] = "error" if method_name == "exception" else method_name
+    line["timestamp"] = datetime.now(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+    return line
+
+
+def _json(_logger: Any, _method_name: str, line: EventDict) -> str:
+    return JSON.encode(line)

@@ -3,20 +3,17 @@
 The id comes from ``X-Request-ID`` when the caller sends a plain one, and goes out under the same name.
 """
 
+import os
 import re
 import time
-import uuid
 from typing import Any
 
 import structlog
-from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from entrypoints.http.errors import FAILED, error_response, log_failure
 
-log: structlog.typing.FilteringBoundLogger = structlog.get_logger()
-
-REQUEST_ID_PATTERN = re.compile(r"[A-Za-z0-9._-]{1,128}")
+REQUEST_ID_PATTERN = re.compile(rb"[A-Za-z0-9._-]{1,128}")
 
 QUIET_PATHS = frozenset({"/health", "/health/ready"})
 """Asked every few seconds by orchestrators; logged at the level debug."""
@@ -33,14 +30,14 @@ class RequestLogMiddleware:
     def __init__(self, app: ASGIApp, *, is_quiet: bool = False) -> None:
         self._app = app
         self._is_quiet = is_quiet
+        self._log: structlog.typing.FilteringBoundLogger = structlog.get_logger().bind()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        given_id = Headers(scope=scope).get("x-request-id", "")
-        request_id = given_id if REQUEST_ID_PATTERN.fullmatch(given_id) else uuid.uuid4().hex
+        request_id = _request_id(scope)
         facts: dict[str, Any] = scope.setdefault("state", {}).setdefault("log_facts", {})
         status: int | None = None
 
@@ -48,25 +45,34 @@ class RequestLogMiddleware:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = int(message["status"])
-                MutableHeaders(scope=message)["X-Request-ID"] = request_id
+                message["headers"] = [*message["headers"], (b"x-request-id", request_id.encode())]
             await send(message)
 
         started_s = time.monotonic()
-        with structlog.contextvars.bound_contextvars(request_id=request_id):
-            try:
-                await self._app(scope, receive, send_with_id)
-            except Exception as error:  # noqa: BLE001 - the last resort
-                log_failure(error)
-                if status is None:
-                    response = error_response(scope, 500, FAILED)
-                    await response(scope, receive, send_with_id)
-            finally:
-                write = log.debug if self._is_quiet or scope["path"] in QUIET_PATHS else log.info
-                write(
-                    "request",
-                    method=scope["method"],
-                    route=getattr(scope.get("route"), "path", None),
-                    status=status,
-                    duration_ms=round((time.monotonic() - started_s) * 1000, 1),
-                    **facts,
-                )
+        bound = structlog.contextvars.bind_contextvars(request_id=request_id)
+        try:
+            await self._app(scope, receive, send_with_id)
+        except Exception as error:  # noqa: BLE001 - the last resort
+            log_failure(error)
+            if status is None:
+                response = error_response(scope, 500, FAILED)
+                await response(scope, receive, send_with_id)
+        finally:
+            write = self._log.debug if self._is_quiet or scope["path"] in QUIET_PATHS else self._log.info
+            write(
+                "request",
+                method=scope["method"],
+                route=getattr(scope.get("route"), "path", None),
+                status=status,
+                duration_ms=round((time.monotonic() - started_s) * 1000, 1),
+                **facts,
+            )
+            structlog.contextvars.reset_contextvars(**bound)
+
+
+def _request_id(scope: Scope) -> str:
+    """Return the id that the caller gave, where it is a plain one; otherwise 128 random bits in hex."""
+    for name, value in scope["headers"]:
+        if name == b"x-request-id" and REQUEST_ID_PATTERN.fullmatch(value):
+            return str(value, "ascii")
+    return os.urandom(16).hex()
