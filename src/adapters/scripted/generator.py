@@ -56,6 +56,7 @@ class ScriptedTextGenerator:
         self._context_length = context_length
         self._embedding_size = embedding_size
         self._is_open = False
+        self._model = ModelDescription("scripted", context_length, fingerprint=repr(reply))
         self.history: list[Prompt] = []
         """The prompts of all calls so far; kept only when ``replies`` were given."""
         self._keeps_history = bool(self._replies)
@@ -63,7 +64,7 @@ class ScriptedTextGenerator:
 
     @property
     def model(self) -> ModelDescription:
-        return ModelDescription("scripted", self._context_length, fingerprint=repr(self._reply))
+        return self._model
 
     async def open(self) -> None:
         self._is_open = True

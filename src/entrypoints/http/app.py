@@ -37,10 +37,10 @@ def create_app(
 
     return Starlette(
         routes=[
+            Route("/service_output", routes.service_output, methods=["POST"]),  # tried in this order
             Route("/", routes.home, methods=["GET"]),
             Route("/health", routes.health, methods=["GET"]),
             Route("/health/ready", routes.ready, methods=["GET"]),
-            Route("/service_output", routes.service_output, methods=["POST"]),
             Route("/inference", routes.service_output, methods=["POST"]),
             Route("/workflows/{name}/service_output", routes.service_output, methods=["POST"]),
             Route("/service_output/schema", routes.schema, methods=["GET"]),
@@ -53,7 +53,7 @@ def create_app(
         ],
         middleware=[
             Middleware(RequestLogMiddleware),
-            Middleware(BearerMiddleware, tokens=tokens),
+            *([Middleware(BearerMiddleware, tokens=tokens)] if tokens else []),
         ],
         exception_handlers=EXCEPTION_HANDLERS,
         lifespan=lifespan_of(container, on_start_failure),

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Sequence
+from functools import lru_cache
 
 from domain.errors import FieldProblem, InvalidRequestError
 
@@ -9,6 +10,7 @@ MAX_KEY_CHARACTERS = 255
 KEY = re.compile(rf"[!-~ ]{{1,{MAX_KEY_CHARACTERS}}}")
 
 
+@lru_cache(maxsize=64)
 def prefers_plain_text(accept: str) -> bool:
     """Tell whether an ``Accept`` header ranks ``text/plain`` above ``application/json``.
 

@@ -1,5 +1,6 @@
 """What each path does, but for the jobs'."""
 
+import json
 from typing import Any
 
 from starlette.exceptions import HTTPException
@@ -20,6 +21,7 @@ from entrypoints.http.reply_headers import model_headers, reply_headers
 from entrypoints.http.streaming import MarkedStream
 from entrypoints.service_resources import service_resources, supports_model
 
+JSON = json.JSONEncoder(allow_nan=False, ensure_ascii=False, separators=(",", ":"))
 HOME = "LLM Inference Service: POST an InfernetInput to /service_output\n"
 
 
@@ -63,14 +65,15 @@ class Routes:
     async def service_output(self, request: Request) -> Response:
         """Take an InfernetInput through a workflow."""
         workflow = self._workflow(request)
+        headers = request.headers
         facts = request.state.log_facts
         facts["workflow"] = workflow.name
         payload = await read_json_object(request, max_bytes=self._container.settings.max_body_bytes)
         infernet_input = validated(InfernetInput, payload)
-        key = idempotency_key(request.headers.get("idempotency-key"))
+        key = idempotency_key(headers.get("idempotency-key"))
         if infernet_input.destination is JobLocation.STREAM:
             return await self._stream(request, workflow, infernet_input, key)
-        if prefers_async(request.headers.getlist("prefer")):
+        if prefers_async(headers.getlist("prefer")):
             job = await self._container.jobs.submit(workflow, infernet_input, owner_of(request), key)
             facts["job_id"] = job.job_id
             return job_response(job, 202)
@@ -116,7 +119,7 @@ class Routes:
         headers = reply_headers(self._container.generator.model, reply)
         if isinstance(reply.output, str) and prefers_plain_text(request.headers.get("accept", "")):
             return PlainTextResponse(reply.output, headers=headers)
-        return JSONResponse(reply.output, headers=headers)
+        return Response(JSON.encode(reply.output), headers=headers, media_type="application/json")
 
 
 def _log_facts(reply: StoredReply) -> dict[str, Any]:
