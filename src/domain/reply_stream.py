@@ -30,17 +30,17 @@ class ReplyStream(Generic[PieceT]):
     async def start(self) -> None:
         """Wait for the first piece, or the end; raises what happened before."""
         try:
-            self._first = await anext(self._remaining(), None)
+            self._first = await self._next()
         except BaseException:
             await self.aclose()
             raise
 
     async def __aiter__(self) -> AsyncIterator[PieceT]:
         """Yield the pieces; raises what went wrong after the first."""
-        if self._first is not None:
-            yield self._first
-            async for piece in self._remaining():
-                yield piece
+        piece = self._first
+        while piece is not None:
+            yield piece
+            piece = await self._next()
 
     async def aclose(self) -> None:
         """End the work, if it goes on. May be called twice."""
@@ -49,11 +49,11 @@ class ReplyStream(Generic[PieceT]):
         with suppress(asyncio.CancelledError):
             await self._task
 
-    async def _remaining(self) -> AsyncIterator[PieceT]:
-        while (piece := await self._queue.get()) is not None:
-            if isinstance(piece, Exception):
-                raise piece
-            yield piece
+    async def _next(self) -> PieceT | None:
+        piece = await self._queue.get()
+        if isinstance(piece, Exception):
+            raise piece
+        return piece
 
     async def _fill(self) -> None:
         end: Exception | None = None
