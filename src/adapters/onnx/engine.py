@@ -146,11 +146,11 @@ class Engine:
             num_decoding, num_waiting = len(self._scheduler.decoding()), self._scheduler.num_unread
         for move in moves:
             self._model.copy_slot(move.source, move.target, move.length)
-        num_left = self._budget.num_tokens(num_decoding=num_decoding, num_waiting=num_waiting)
-        while num_left > 0 and (work := self._next_prefill()) is not None:
-            num_left -= self._prefill(work, num_left)
+        self._budget.begin_step(num_decoding=num_decoding, num_waiting=num_waiting)
+        while (work := self._next_prefill()) is not None and self._prefill(work):
+            pass
         if num_decoding > 1:
-            self._read_forced(num_left)
+            self._read_forced()
         with self._changed:
             prefilling = self._scheduler.prefilling
             decoding = self._scheduler.decoding()
@@ -163,20 +163,26 @@ class Engine:
         with self._changed:
             return self._scheduler.next_prefill()
 
-    def _prefill(self, work: Work, max_tokens: int) -> int:
-        """Read a chunk of a prompt; returns how many tokens that were."""
+    def _prefill(self, work: Work) -> bool:
+        """Read a chunk of a prompt; returns whether the step had time for it."""
         slot = _slot_of(work)
         if work.num_cached == 0 and not isinstance(work, TextEmbedding):
             self._reuse_prefix(work, slot)
-        if (
-            isinstance(work, Sequence)
-            and not work.output_ids
-            and len(work.prompt_ids) - work.num_cached <= max_tokens
-            # what the answer must begin with is read behind the prompt, in the same pass
-            and self._finish([work], [work.append_forced])
-        ):
-            return 0
-        chunk = work.token_ids(work.num_cached, work.num_cached + max_tokens)
+        num_tokens = self._budget.next_chunk(work.num_tokens - work.num_cached)
+        if work.num_cached + num_tokens == work.num_tokens and isinstance(work, Sequence):
+            if self._begin_answer(work):
+                return True
+            num_tokens = self._budget.next_chunk(work.num_tokens - work.num_cached)
+        if num_tokens == 0:
+            return False
+        self._read(work, slot, work.token_ids(work.num_cached, work.num_cached + num_tokens))
+        return True
+
+    def _begin_answer(self, sequence: Sequence) -> bool:
+        """Take what the answer must begin with, to be read behind the prompt; returns whether that is all."""
+        return not sequence.output_ids and self._finish([sequence], [sequence.append_forced])
+
+    def _read(self, work: Work, slot: int, chunk: list[int]) -> None:
         token_ids = np.array(chunk, np.int64)
         started_s = time.perf_counter()
         try:
@@ -186,13 +192,13 @@ class Engine:
                 logits = self._model.prefill(slot, token_ids, work.num_cached)
         except BackendError as error:
             self._end([work], error)
-            return len(chunk)
+            return
         self._budget.prefilled(len(chunk), time.perf_counter() - started_s)
         work.num_cached += len(chunk)
         if not isinstance(work, TextEmbedding):
             self._keep_prefix(work)  # chunk by chunk: a long prompt's blocks at once would stall the others
         if not work.is_prefilled:
-            return len(chunk)
+            return
         match work:
             case Sequence():
                 with self._changed:
@@ -203,17 +209,17 @@ class Engine:
             case TextEmbedding():
                 work.finish()
                 self._remove([work])
-        return len(chunk)
 
-    def _read_forced(self, max_tokens: int) -> None:
+    def _read_forced(self) -> None:
         """Read what answers' forms force, all but the last token, where it is worth a pass of its own."""
         with self._changed:
             decoding = self._scheduler.decoding()
         for sequence in decoding:
-            end = min(sequence.num_tokens - 1, sequence.num_cached + max_tokens)
-            num_tokens = end - sequence.num_cached
+            num_forced = sequence.num_tokens - 1 - sequence.num_cached
+            num_tokens = self._budget.next_chunk(num_forced) if num_forced >= MIN_CHUNK_TOKENS else 0
             if num_tokens < MIN_CHUNK_TOKENS:
                 continue
+            end = sequence.num_cached + num_tokens
             token_ids = np.array(sequence.token_ids(sequence.num_cached, end), np.int64)
             started_s = time.perf_counter()
             try:
@@ -223,7 +229,6 @@ class Engine:
                 continue
             self._budget.prefilled(num_tokens, time.perf_counter() - started_s)
             sequence.num_cached = end
-            max_tokens -= num_tokens
 
     def _decode(self, decoding: list[Sequence], prefilling: Work | None) -> None:
         num_rows = 1 + max(map(_slot_of, decoding))
