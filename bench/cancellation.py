@@ -50,7 +50,6 @@ async def reuse_s(server: Server, num_rounds: int) -> tuple[list[float], list[fl
         with suppress(asyncio.CancelledError):
             await leaving
         reused_s.append((await waiting).piece_times_s[0] - left_s)
-    await client.close()
     return reused_s, alone_s
 
 
@@ -99,7 +98,6 @@ async def under_load(server: Server, num_requests: int) -> list[tuple[Conversati
     await leaving
     await asyncio.sleep(SETTLE_S)
     after, full_after_s = server.running.memory_bytes, await full_house_s(client, "full after")
-    await client.close()
     print(
         f"{num_requests} cancellations: memory {before / 2**20:.0f} -> {after / 2**20:.0f} MiB, "
         f"{verdict(after / before, MEMORY_BAR, at_most=True)}"

@@ -1,15 +1,18 @@
 """One caller of an OpenAI-compatible chat API: asks, and notes when each piece of the answer came.
 
-While an answer streams, pieces are only stamped; they are parsed when the last one is there, so that the
-load generator takes little of the processors that it shares with the server.
+While an answer streams, what comes from the socket is only stamped; it is parsed when the connection is
+closed, so that the load generator takes little of the processors that it shares with the server. With an HTTP
+client's layers a piece took it as long as the server.
 """
 
+import asyncio
 import json
 import time
 from dataclasses import dataclass, field
 from typing import Any
+from urllib.parse import urlsplit
 
-import httpx2
+import h11
 from bench.prompt_sets import Conversation
 
 DATA = b"data:"
@@ -44,28 +47,27 @@ class Answer:
 
 
 class ChatClient:
-    """Asks one server.
+    """Asks one server, over a connection a request.
 
     Args:
         base_url: with ``/v1``.
         model: its name there.
         api_key: sent as a bearer token.
-        timeout_s: for the next byte.
+        timeout_s: for a whole answer.
     """
 
     def __init__(
         self, base_url: str, model: str, *, api_key: str | None = None, timeout_s: float = 300
     ) -> None:
-        headers = {"authorization": f"Bearer {api_key}"} if api_key else {}
-        limits = httpx2.Limits(max_connections=None, max_keepalive_connections=None)
-        self._client = httpx2.AsyncClient(
-            base_url=base_url, headers=headers, timeout=timeout_s, limits=limits
-        )
+        self._url = urlsplit(f"{base_url}/chat/completions")
+        self._headers = [
+            ("host", self._url.netloc),
+            ("content-type", "application/json"),
+            ("connection", "close"),
+            *([("authorization", f"Bearer {api_key}")] if api_key else []),
+        ]
         self._model = model
-
-    async def close(self) -> None:
-        """Close the connections."""
-        await self._client.aclose()
+        self._timeout_s = timeout_s
 
     async def ask(self, messages: Conversation, **fields: Any) -> Answer:
         """Stream an answer, greedily; ``fields`` are the body's others.
@@ -80,19 +82,86 @@ class ChatClient:
             "stream_options": {"include_usage": True},
             **fields,
         }
+        data = json.dumps(body).encode()
+        request = h11.Request(
+            method="POST", target=self._url.path, headers=[*self._headers, ("content-length", str(len(data)))]
+        )
+        connection = h11.Connection(h11.CLIENT)
+        sent = (connection.send(request) or b"") + (connection.send(h11.Data(data)) or b"")
+        connection.send(h11.EndOfMessage())
         answer = Answer(time.perf_counter())
         received: list[tuple[float, bytes]] = []
         try:
-            async with self._client.stream("POST", "chat/completions", json=body) as response:
-                received = [(time.perf_counter(), piece) async for piece in response.aiter_bytes()]
-                if response.status_code != 200:
-                    answer.error = f"status {response.status_code}"
-        except httpx2.HTTPError as error:
+            async with asyncio.timeout(self._timeout_s):
+                await self._exchange(sent, received)
+            pieces = read_response(connection, received)
+        except ResponseError as error:
+            answer.error = str(error)
+        except (OSError, TimeoutError, h11.RemoteProtocolError) as error:
             answer.error = type(error).__name__
-        answer.ended_s = time.perf_counter()
+        answer.ended_s = received[-1][0] if received else time.perf_counter()
         if answer.error is None:
-            read_events(answer, received)
+            read_events(answer, pieces)
         return answer
+
+    async def _exchange(self, sent: bytes, received: list[tuple[float, bytes]]) -> None:
+        """Send a request, fill ``received`` until the server closes; leave where this is cancelled."""
+        recording, is_encrypted = _Recording(received), self._url.scheme == "https"
+        transport, _ = await asyncio.get_running_loop().create_connection(
+            lambda: recording,
+            self._url.hostname or "",
+            self._url.port or (443 if is_encrypted else 80),
+            ssl=True if is_encrypted else None,
+        )
+        try:
+            transport.write(sent)
+            await recording.is_closed.wait()
+        finally:
+            transport.close()
+
+
+class _Recording(asyncio.Protocol):
+    """Stamps what comes."""
+
+    def __init__(self, received: list[tuple[float, bytes]]) -> None:
+        self._received = received
+        self.is_closed = asyncio.Event()
+
+    def data_received(self, data: bytes) -> None:
+        self._received.append((time.perf_counter(), data))
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        del exc  # an answer that was cut is told by its end
+        self.is_closed.set()
+
+
+class ResponseError(Exception):
+    """A response that is no answer."""
+
+
+def read_response(
+    connection: h11.Connection, received: list[tuple[float, bytes]]
+) -> list[tuple[float, bytes]]:
+    """Return the pieces of a response's body from those of its connection, each with its time.
+
+    Raises:
+        ResponseError: its status is not 200, or it was cut.
+        h11.RemoteProtocolError: it is not HTTP.
+    """
+    pieces: list[tuple[float, bytes]] = []
+    for time_s, data in [*received, (0.0, b"")]:
+        connection.receive_data(data)
+        while (event := connection.next_event()) not in (h11.NEED_DATA, h11.PAUSED):
+            match event:
+                case h11.Response(status_code=status) if status != 200:
+                    raise ResponseError(f"status {status}")
+                case h11.Data(data=piece):
+                    pieces.append((time_s, bytes(piece)))
+                case h11.EndOfMessage():
+                    return pieces
+                case h11.ConnectionClosed():
+                    break
+    raise ResponseError("the response was cut")
 
 
 def read_events(answer: Answer, received: list[tuple[float, bytes]]) -> None:

@@ -49,6 +49,7 @@ class Plan:
     rates: Sequence[float]
     num_rounds: int
     requests_per_caller: int
+    min_tokens: int | None
     max_tokens: int
     limit_s: float
     """No round begins that would probably end later."""
@@ -65,6 +66,7 @@ class Plan:
                     max(waves * num_callers, 2 if target.is_serial else 4),
                     num_callers=num_callers,
                     seed=f"{round_number} {num_callers}",
+                    min_tokens=self.min_tokens,
                     max_tokens=self.max_tokens,
                 ),
             )
@@ -76,6 +78,7 @@ class Plan:
                     max(8, math.ceil(rate * 10)),
                     rate=rate,
                     seed=f"{round_number} {rate}",
+                    min_tokens=self.min_tokens,
                     max_tokens=self.max_tokens,
                 ),
             )
@@ -196,6 +199,7 @@ def plan_of(options: argparse.Namespace) -> Plan:
         rates=[float(rate) for rate in options.rates.split(",") if rate],
         num_rounds=1 if options.quick else options.rounds,
         requests_per_caller=1 if options.quick else options.requests,
+        min_tokens=None if options.quick else options.min_tokens,
         max_tokens=QUICK_TOKENS if options.quick else options.tokens,
         limit_s=options.minutes * 60,
         is_judged=options.likelihood,
@@ -213,6 +217,7 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=4)
     parser.add_argument("--requests", type=int, default=4, help="of each caller, in a round")
     parser.add_argument("--tokens", type=int, default=MAX_TOKENS, help="of each answer")
+    parser.add_argument("--min-tokens", type=int, help="of the shortest; absent: all have the same length")
     parser.add_argument("--minutes", type=float, default=60, help="begin no round that would end later")
     parser.add_argument("--quick", action="store_true", help="one short round")
     parser.add_argument("--likelihood", action="store_true", help="score the answers under the fp32 model")

@@ -68,9 +68,7 @@ async def ask_all(
 ) -> list[Answer]:
     """Return the answers to as many conversations as bodies."""
     client = ChatClient(server.base_url, server.model)
-    answers = await offer_each(client, asked, bodies, NUM_CALLERS)
-    await client.close()
-    return answers
+    return await offer_each(client, asked, bodies, NUM_CALLERS)
 
 
 def warm_up(server: Server) -> None:

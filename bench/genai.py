@@ -33,11 +33,11 @@ class GenaiBatches:
     def resume(self) -> None: ...
 
     def run(self, load: Load) -> tuple[LoadFigures, list[str]]:
-        """Run the batches of a closed loop; every answer has all its tokens."""
+        """Run the batches of a closed loop; each goes on until its longest answer has all its tokens."""
         command = [str(self.python), "-m", "bench.genai_batches", str(self.folder), str(num_processors())]
         output = subprocess.run(
             command,
-            input=json.dumps(asdict(load)),
+            input=json.dumps({**asdict(load), "answer_lengths": load.answer_lengths}),
             env={"PYTHONPATH": "."},
             check=True,
             stdout=subprocess.PIPE,
@@ -47,7 +47,7 @@ class GenaiBatches:
         result = json.loads(output)
         self.memory_bytes = result["memory_bytes"]
         first_s, latencies_s = result["first_s"], result["latencies_s"]
-        num_tokens = load.num_requests * load.max_tokens
+        num_tokens = sum(load.answer_lengths)
         figures = LoadFigures(
             num_requests=load.num_requests,
             num_errors=0,

@@ -66,7 +66,7 @@ def main(folder: str, num_threads: int, load: dict[str, Any]) -> None:
     for start in range(0, len(asked), size):
         batch = asked[start : start + size]
         batch_began_s = time.perf_counter()
-        answers, batch_first_s = model.answer(batch, load["max_tokens"])
+        answers, batch_first_s = model.answer(batch, max(load["answer_lengths"][start : start + size]))
         texts += answers
         first_s += [batch_first_s] * len(batch)
         latencies_s += [time.perf_counter() - batch_began_s] * len(batch)

@@ -21,7 +21,7 @@ from typing import Any
 import uvloop
 from bench.chat_client import Answer, ChatClient
 from bench.figures import percentile, poisson_arrivals
-from bench.prompt_sets import PROMPT_SETS, Conversation, conversations
+from bench.prompt_sets import PROMPT_SETS, Conversation, answer_lengths, conversations
 
 MAX_TOKENS = 64
 
@@ -38,8 +38,17 @@ class Load:
     """Requests a second, of an open loop."""
     seed: str = "0"
     max_tokens: int = MAX_TOKENS
+    """Of each answer."""
+    min_tokens: int | None = None
+    """Of the shortest, where lengths are drawn from here to ``max_tokens``."""
     fields: dict[str, Any] = field(default_factory=lambda: {"ignore_eos": True})
     """More of the body."""
+
+    @property
+    def answer_lengths(self) -> list[int]:
+        """How many tokens each answer is to have."""
+        least = self.max_tokens if self.min_tokens is None else self.min_tokens
+        return answer_lengths(least, self.max_tokens, self.num_requests, self.seed)
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,14 +112,14 @@ def figures_of(answers: Sequence[Answer], cpu_s: float) -> LoadFigures:
 async def offer(client: ChatClient, load: Load) -> list[Answer]:
     """Put a load on a server; returns the answers in the order of the prompts."""
     asked = conversations(load.prompt_set, load.num_requests, load.seed)
-    body = {"max_tokens": load.max_tokens, **load.fields}
+    bodies = [{"max_tokens": length, **load.fields} for length in load.answer_lengths]
     if load.rate is None:
-        return await offer_each(client, asked, [body] * len(asked), load.num_callers or 1)
+        return await offer_each(client, asked, bodies, load.num_callers or 1)
     arrivals_s = poisson_arrivals(load.rate, load.num_requests, load.seed)
     return await asyncio.gather(
         *(
             _ask_later(client, messages, body, arrival_s)
-            for messages, arrival_s in zip(asked, arrivals_s, strict=True)
+            for messages, body, arrival_s in zip(asked, bodies, arrivals_s, strict=True)
         )
     )
 
@@ -188,7 +197,6 @@ async def _measure(url: str, model: str, load: Load) -> tuple[LoadFigures, list[
     began_s = time.process_time()
     answers = await offer(client, load)
     figures = figures_of(answers, time.process_time() - began_s)
-    await client.close()
     return figures, [answer.text for answer in answers]
 
 

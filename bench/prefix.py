@@ -31,7 +31,6 @@ async def turns(server: Server, seed: str) -> tuple[float, float]:
         {"role": "user", "content": question(chance)},
     ]
     second = await client.ask(messages, max_tokens=ANSWER_TOKENS)
-    await client.close()
     return first.first_token_s, second.first_token_s
 
 

@@ -175,3 +175,9 @@ def conversations(name: str, count: int, seed: int | str) -> list[Conversation]:
     """
     chance = random.Random(f"{name} {seed}")  # noqa: S311 - repeatable, not secret
     return [PROMPT_SETS[name](chance, index) for index in range(count)]
+
+
+def answer_lengths(least: int, most: int, count: int, seed: int | str) -> list[int]:
+    """Return how many tokens each of ``count`` answers is to have: drawn evenly, ``least`` to ``most``."""
+    chance = random.Random(f"lengths {seed}")  # noqa: S311 - repeatable, not secret
+    return [chance.randint(least, most) for _ in range(count)]

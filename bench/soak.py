@@ -50,7 +50,6 @@ async def soak(server: Server, num_requests: int) -> list[tuple[int, int]]:
                 samples.append((num_done, server.running.memory_bytes))
 
     await asyncio.gather(*(caller() for _ in range(NUM_CALLERS)))
-    await client.close()
     if num_errors:
         print(f"{num_errors} requests failed")
     return samples

@@ -39,7 +39,6 @@ async def measure(server: Server, seed: int) -> tuple[float, float, int]:
     question = {"role": "user", "content": f"{text_of(LONG_SENTENCES, chance)} Tell what happened."}
     long = await client.ask([question], max_tokens=1, ignore_eos=True)
     answers = await asyncio.gather(*streams)
-    await client.close()
     for answer in (long, *answers):
         if answer.error is not None:
             raise RuntimeError(f"a request failed: {answer.error}")
