@@ -66,7 +66,7 @@ class OnnxOptions:
     max_context_tokens: int = 4096
     """Prompt and answer together; at most the model's own context."""
     prefill_chunk_tokens: int = 256
-    max_prefill_stall: float = 1.5
+    max_prefill_stall: float = 1.4
     """How long a chunk may take where answers are under way, in decode steps."""
     prefix_cache_bytes: int = 256 << 20
     max_draft_tokens: int = 7

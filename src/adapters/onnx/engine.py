@@ -14,7 +14,7 @@ from typing import Protocol
 import numpy as np
 
 from adapters.onnx.logprobs import TokenTexts, token_logprobs
-from adapters.onnx.prefill_budget import MIN_CHUNK_TOKENS, PrefillBudget
+from adapters.onnx.prefill_budget import CHUNK_STEP_TOKENS, PrefillBudget
 from adapters.onnx.prefix_cache import BLOCK_TOKENS, NewBlocks, PrefixCache
 from adapters.onnx.prompt_lookup import PassCosts
 from adapters.onnx.sampler import Floats, Ints, log_softmax_at, sample_rows
@@ -216,8 +216,8 @@ class Engine:
             decoding = self._scheduler.decoding()
         for sequence in decoding:
             num_forced = sequence.num_tokens - 1 - sequence.num_cached
-            num_tokens = self._budget.next_chunk(num_forced) if num_forced >= MIN_CHUNK_TOKENS else 0
-            if num_tokens < MIN_CHUNK_TOKENS:
+            num_tokens = self._budget.next_chunk(num_forced) if num_forced >= CHUNK_STEP_TOKENS else 0
+            if num_tokens < CHUNK_STEP_TOKENS:
                 continue
             end = sequence.num_cached + num_tokens
             token_ids = np.array(sequence.token_ids(sequence.num_cached, end), np.int64)

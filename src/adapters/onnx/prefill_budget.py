@@ -1,19 +1,20 @@
 """How much of the prompts one step reads, so that answers under way do not stall behind them.
 
 A step's reading may take a few times as long as the decode step beside it. How long either takes is measured
-as they run; a larger chunk than was ever measured is thought to take in proportion to its size.
-
-Each pass has a cost of its own, whatever its size. So a prompt that nearly fits is read whole, and a step
-begins a further prompt only where all of it fits.
+as they run: a pass has a cost of its own, and one for each token. So a prompt that nearly fits is read whole,
+and a step begins a further prompt only where all of it fits.
 """
 
 import math
 
-MIN_CHUNK_TOKENS = 16
+CHUNK_STEP_TOKENS = 16
+"""Chunks are multiples of this, and no smaller, but for the end of a prompt."""
 LEARNING_RATE = 0.3
+PASS_MEMORY = 0.95
+"""What a measured pass weighs once the next is measured."""
 WAITING_WEIGHT = 2
 """How much more somebody without a first token is held up than somebody whose next token comes late."""
-MAX_OVERRUN = 1.25
+MAX_OVERRUN = 1.15
 """Of the time that is left, where that reads the rest of a prompt."""
 
 
@@ -29,8 +30,7 @@ class PrefillBudget:
         self._max_chunk_tokens = max_chunk_tokens
         self._max_stall = max_stall
         self._decode_s: float | None = None
-        self._chunks_s: dict[int, float] = {}
-        """How long chunks take, by size: MIN_CHUNK_TOKENS times a power of two."""
+        self._durations = PassDurations()
         self._left_tokens = max_chunk_tokens
         self._left_s = math.inf
         self._is_first = True
@@ -46,15 +46,14 @@ class PrefillBudget:
 
     def next_chunk(self, num_tokens: int) -> int:
         """Return how many to read of a prompt's last ``num_tokens``; 0 where the step has no time for it."""
-        if num_tokens <= self._left_tokens and self._duration_s(num_tokens) <= MAX_OVERRUN * self._left_s:
+        limit = self._left_tokens
+        if num_tokens <= min(limit, self._durations.most_tokens(MAX_OVERRUN * self._left_s)):
             return num_tokens
         if not self._is_first:
             return 0
-        size = fitting = MIN_CHUNK_TOKENS
-        while (size := size * 2) <= self._left_tokens:
-            if self._duration_s(size) <= self._left_s:
-                fitting = size
-        return min(fitting, num_tokens, self._left_tokens)
+        fitting = min(limit, self._durations.most_tokens(self._left_s))
+        size = max(CHUNK_STEP_TOKENS, int(fitting) // CHUNK_STEP_TOKENS * CHUNK_STEP_TOKENS)
+        return min(size, limit, num_tokens)
 
     def decoded(self, duration_s: float) -> None:
         """Take note of a decode step."""
@@ -62,26 +61,41 @@ class PrefillBudget:
         self._decode_s = known_s + LEARNING_RATE * (duration_s - known_s)
 
     def prefilled(self, num_tokens: int, duration_s: float) -> None:
-        """Take note of a chunk; one of a size in between stands for the size below, as if it had that."""
+        """Take note of a chunk."""
         self._is_first = False
         self._left_tokens -= num_tokens
         self._left_s -= duration_s
-        if num_tokens < MIN_CHUNK_TOKENS:
-            return
-        size = MIN_CHUNK_TOKENS
-        while size * 2 <= num_tokens:
-            size *= 2
-        scaled_s = duration_s * size / num_tokens
-        known_s = self._chunks_s.get(size, scaled_s)
-        self._chunks_s[size] = known_s + LEARNING_RATE * (scaled_s - known_s)
+        self._durations.measured(num_tokens, duration_s)
 
-    def _duration_s(self, num_tokens: int) -> float:
-        """Return how long a chunk takes, at most, by those measured that are not larger.
 
-        A token costs no more in a larger chunk, so that one that was slow once is not held against its size.
-        A chunk smaller than any that was measured takes no longer than the smallest of them.
-        """
-        known = [(size, took_s) for size, took_s in self._chunks_s.items() if size <= num_tokens]
-        if known:
-            return min(took_s * num_tokens / size for size, took_s in known)
-        return min(self._chunks_s.values(), default=math.inf) if num_tokens < MIN_CHUNK_TOKENS else math.inf
+class PassDurations:
+    """How long a pass takes by its tokens: a line through those measured, the latest weighing most."""
+
+    def __init__(self) -> None:
+        self._weight = self._tokens = self._seconds = self._tokens_squared = self._tokens_seconds = 0.0
+        self._widest = 0.0
+
+    def measured(self, num_tokens: int, duration_s: float) -> None:
+        """Take note of a pass."""
+        self._weight = PASS_MEMORY * self._weight + 1
+        self._tokens = PASS_MEMORY * self._tokens + num_tokens
+        self._seconds = PASS_MEMORY * self._seconds + duration_s
+        self._tokens_squared = PASS_MEMORY * self._tokens_squared + num_tokens**2
+        self._tokens_seconds = PASS_MEMORY * self._tokens_seconds + num_tokens * duration_s
+        self._widest = max(PASS_MEMORY * self._widest, num_tokens)
+
+    def most_tokens(self, duration_s: float) -> float:
+        """Return how many tokens a pass of this duration reads; at most twice as many as were measured."""
+        if duration_s == math.inf:
+            return math.inf
+        if self._weight == 0:
+            return 0
+        mean_tokens, mean_s = self._tokens / self._weight, self._seconds / self._weight
+        variance = self._tokens_squared / self._weight - mean_tokens**2
+        covariance = self._tokens_seconds / self._weight - mean_tokens * mean_s
+        token_s = mean_s / mean_tokens  # where all had one size: no cost but that of tokens
+        if variance > 1:
+            # neither a pass nor a token is free, however the measurements scatter
+            token_s = min(max(covariance / variance, token_s / 4), token_s)
+        pass_s = mean_s - token_s * mean_tokens
+        return min((duration_s - pass_s) / token_s, 2 * self._widest)
