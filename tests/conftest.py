@@ -41,15 +41,6 @@ def smollm2_folder(smollm2_gguf: Path, tmp_path_factory: pytest.TempPathFactory)
 
 
 @pytest.fixture(scope="session")
-def smollm2_block_folder(smollm2_gguf: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The default model in blocks, whose rows are rounded apart: answers are the same beside others."""
-    folder = tmp_path_factory.mktemp("models") / "smollm2-block"
-    options = BuildOptions(precision=Precision.INT8_BLOCK)
-    build_model_folder(smollm2_gguf, folder, options, SilentReporter())
-    return folder
-
-
-@pytest.fixture(scope="session")
 def tiny_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A random Llama of two layers at fp32: answers nonsense, at once."""
     folder = tmp_path_factory.mktemp("tiny")

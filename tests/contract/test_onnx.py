@@ -99,18 +99,33 @@ async def test_the_model_is_known_by_its_folder(smollm2: OnnxTextGenerator, smol
     assert smollm2.model.fingerprint == fingerprint_of(smollm2_folder)
 
 
-async def test_a_seed_repeats_a_sampled_answer(smollm2_folder: Path) -> None:
+async def test_a_seed_repeats_a_sampled_answer(smollm2: OnnxTextGenerator) -> None:
     def sampled(seed: int) -> Prompt:
         return prompt("Tell me a story.", temperature=1.2, seed=seed, top_p=0.95)
 
-    # a prompt that is partly read from the cache is rounded differently
-    options = OnnxOptions(max_context_tokens=256, prefix_cache_bytes=0)
-    generator = OnnxTextGenerator(smollm2_folder, "smollm2", options)
-    await generator.open()
-    answers = [(await collect(generator.generate(sampled(seed)))).text for seed in (1, 1, 2)]
-    await generator.close()
+    answers = [(await collect(smollm2.generate(sampled(seed)))).text for seed in (1, 1, 2)]
 
     assert answers[0] == answers[1] != answers[2]
+
+
+async def test_without_guesses_no_answer_depends_on_the_load(smollm2_folder: Path) -> None:
+    options = OnnxOptions(max_context_tokens=512, prefill_chunk_tokens=48, max_draft_tokens=0)
+    generator = OnnxTextGenerator(smollm2_folder, "smollm2", options)
+    prompts = [
+        prompt(f"Tell of {'big and small ' * (7 * i)}numbers near {i}.", max_tokens=24) for i in range(8)
+    ]
+    await generator.open()
+    try:
+        alone = [(await collect(generator.generate(each))).text for each in prompts]
+        leaving = asyncio.create_task(collect(generator.generate(prompt("Count.", max_tokens=400))))
+        staying = [asyncio.create_task(collect(generator.generate(each))) for each in reversed(prompts)]
+        await asyncio.sleep(0.3)
+        leaving.cancel()
+        together = [(await each).text for each in reversed(staying)]
+    finally:
+        await generator.close()
+
+    assert together == alone
 
 
 async def test_an_answer_that_reaches_the_end_of_the_context_stops_there(tiny_folder: Path) -> None:

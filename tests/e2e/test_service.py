@@ -29,9 +29,9 @@ CLASSIFICATION = (
 
 
 @pytest.fixture(scope="module")
-def settings(smollm2_block_folder: Path) -> dict[str, Any]:
+def settings(smollm2_folder: Path) -> dict[str, Any]:
     return {
-        "LLM_MODEL": str(smollm2_block_folder),
+        "LLM_MODEL": str(smollm2_folder),
         "LLM_WORKFLOWS": CLASSIFICATION,
         "LLM_DEFAULT_PARAMETERS": '{"max_tokens": 24}',
     }

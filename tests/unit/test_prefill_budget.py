@@ -35,7 +35,7 @@ def test_nobody_to_hold_up_means_the_whole_chunk() -> None:
 
 
 def test_a_chunk_takes_as_long_as_it_may() -> None:
-    assert first_chunk(budget_of(2, 64, 128), num_decoding=8) == 160
+    assert first_chunk(budget_of(2, 64, 128), num_decoding=8) == 144
     assert first_chunk(budget_of(1, 64, 128), num_decoding=8) == 48
 
 
@@ -51,7 +51,7 @@ def test_before_anything_is_known_a_chunk_is_small_and_grows_as_it_is_measured()
 
     assert sizes[0] == CHUNK_STEP_TOKENS
     assert sizes == sorted(sizes)
-    assert sizes[-1] == 160
+    assert sizes[-1] >= 144
 
 
 def test_a_slow_machine_still_reads_something() -> None:
@@ -77,8 +77,8 @@ def test_those_who_wait_count_more_than_those_who_are_held_up() -> None:
     assert [first_chunk(budget, num_decoding=8, num_waiting=waiting) for waiting in (1, 4, 8, 12)] == [
         48,
         48,
-        160,
-        256,
+        144,
+        224,
     ]
 
 
@@ -88,6 +88,15 @@ def test_a_prompt_that_nearly_fits_is_read_whole() -> None:
 
     assert budget.next_chunk(70) == 70
     assert budget.next_chunk(90) == 48
+
+
+def test_no_prompt_is_left_with_a_single_token() -> None:
+    budget = budget_of(1, 64, 128)
+    budget.begin_step(num_decoding=1, num_waiting=0)
+
+    assert budget.next_chunk(513) == 48
+    assert PrefillBudget(512, max_stall=1).next_chunk(513) == 511
+    assert PrefillBudget(1, max_stall=1).next_chunk(2) == 1
 
 
 def test_a_step_begins_a_further_prompt_only_where_all_of_it_fits() -> None:
@@ -120,8 +129,10 @@ def test_durations_are_a_line_through_what_was_measured() -> None:
     for size in (200, 40, 120):
         durations.measured(size, pass_s(size))
 
-    assert durations.most_tokens(pass_s(150)) == pytest.approx(150)
-    assert durations.most_tokens(10.0) == 2 * 200 * 0.95**2
+    assert durations.most_tokens(pass_s(100)) == pytest.approx(100)
+    # 200 * 0.8**2 counts as the widest
+    assert durations.most_tokens(pass_s(128) * 1.5) == pytest.approx(128 * 1.5)
+    assert durations.most_tokens(10.0) == 2 * 128
     assert durations.most_tokens(math.inf) == math.inf
 
 

@@ -39,7 +39,7 @@ def test_what_was_stored_is_found_by_its_longest_beginning() -> None:
     cache.store([*block(1), *block(2), *block(3)])
 
     assert len(cache.match([*block(1), *block(2), *block(9)])) == 2
-    assert len(cache.match([*block(1), *block(2), *block(3)])) == 2  # a token is left to be read
+    assert len(cache.match([*block(1), *block(2), *block(3)])) == 2  # two tokens are left to be read
     assert len(cache.match([*block(2), 5])) == 0
 
 
@@ -47,13 +47,13 @@ def test_what_was_used_longest_ago_makes_room_and_a_chain_loses_its_end_first() 
     cache = PrefixCache(4)
     cache.store([*block(1), *block(2)])
     cache.store([*block(3), *block(4)])
-    cache.match([*block(1), *block(2), 0])
+    cache.match([*block(1), *block(2), 0, 0])
 
     cache.store(block(5))
 
-    assert len(cache.match([*block(1), *block(2), 0])) == 2
-    assert len(cache.match([*block(3), *block(4), 0])) == 1
-    assert len(cache.match([*block(5), 0])) == 1
+    assert len(cache.match([*block(1), *block(2), 0, 0])) == 2
+    assert len(cache.match([*block(3), *block(4), 0, 0])) == 1
+    assert len(cache.match([*block(5), 0, 0])) == 1
 
 
 def test_a_prefix_longer_than_the_cache_keeps_its_beginning() -> None:
@@ -61,7 +61,7 @@ def test_a_prefix_longer_than_the_cache_keeps_its_beginning() -> None:
     new = cache.store([*block(1), *block(2), *block(3)])
 
     assert (new.first, len(new.block_ids)) == (0, 2)
-    assert len(cache.match([*block(1), *block(2), *block(3), 0])) == 2
+    assert len(cache.match([*block(1), *block(2), *block(3), 0, 0])) == 2
 
 
 def test_a_part_that_is_there_is_not_stored_again() -> None:

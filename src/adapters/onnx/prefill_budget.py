@@ -10,7 +10,7 @@ import math
 CHUNK_STEP_TOKENS = 16
 """Chunks are multiples of this, and no smaller, but for the end of a prompt."""
 LEARNING_RATE = 0.3
-PASS_MEMORY = 0.95
+PASS_MEMORY = 0.8
 """What a measured pass weighs once the next is measured."""
 WAITING_WEIGHT = 2
 """How much more somebody without a first token is held up than somebody whose next token comes late."""
@@ -53,7 +53,9 @@ class PrefillBudget:
             return 0
         fitting = min(limit, self._durations.most_tokens(self._left_s))
         size = max(CHUNK_STEP_TOKENS, int(fitting) // CHUNK_STEP_TOKENS * CHUNK_STEP_TOKENS)
-        return min(size, limit, num_tokens)
+        size = min(size, limit, num_tokens)
+        # a pass of one token rounds otherwise than one of several: the answer would depend on the load
+        return size - 1 if num_tokens - size == 1 < size else size
 
     def decoded(self, duration_s: float) -> None:
         """Take note of a decode step."""
@@ -85,7 +87,10 @@ class PassDurations:
         self._widest = max(PASS_MEMORY * self._widest, num_tokens)
 
     def most_tokens(self, duration_s: float) -> float:
-        """Return how many tokens a pass of this duration reads; at most twice as many as were measured."""
+        """Return how many tokens a pass of this duration reads, at least.
+
+        Beyond the widest that was measured, duration is thought to grow with the tokens.
+        """
         if duration_s == math.inf:
             return math.inf
         if self._weight == 0:
@@ -96,6 +101,9 @@ class PassDurations:
         token_s = mean_s / mean_tokens  # where all had one size: no cost but that of tokens
         if variance > 1:
             # neither a pass nor a token is free, however the measurements scatter
-            token_s = min(max(covariance / variance, token_s / 4), token_s)
+            token_s = min(max(covariance / variance, token_s / 2), token_s)
         pass_s = mean_s - token_s * mean_tokens
-        return min((duration_s - pass_s) / token_s, 2 * self._widest)
+        widest_s = pass_s + token_s * self._widest
+        if duration_s > widest_s:
+            return min(duration_s / widest_s, 2) * self._widest
+        return (duration_s - pass_s) / token_s

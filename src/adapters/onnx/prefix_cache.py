@@ -39,8 +39,12 @@ class PrefixCache:
         """By last use, the earliest first; a block is always used after those behind it in its chain."""
 
     def match(self, token_ids: list[int]) -> list[int]:
-        """Return the blocks of the longest kept prefix; at least one token of the prompt is left over."""
-        chain = self._chain(token_ids, (len(token_ids) - 1) // BLOCK_TOKENS)
+        """Return the blocks of the longest kept prefix; two tokens of the prompt are left over, or more.
+
+        One would do, but a pass of one token rounds otherwise than one of several: the answer would depend on
+        what is kept.
+        """
+        chain = self._chain(token_ids, max(0, len(token_ids) - 2) // BLOCK_TOKENS)
         self._touch(chain)
         return [self._blocks[key] for key in chain]
 
