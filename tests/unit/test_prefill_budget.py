@@ -86,8 +86,8 @@ def test_a_prompt_that_nearly_fits_is_read_whole() -> None:
     budget = budget_of(1, 64, 128)
     budget.begin_step(num_decoding=1, num_waiting=0)
 
-    assert budget.next_chunk(70) == 70
-    assert budget.next_chunk(90) == 48
+    assert budget.next_chunk(90) == 90
+    assert budget.next_chunk(100) == 48
 
 
 def test_no_prompt_is_left_with_a_single_token() -> None:

@@ -14,7 +14,7 @@ PASS_MEMORY = 0.8
 """What a measured pass weighs once the next is measured."""
 WAITING_WEIGHT = 2
 """How much more somebody without a first token is held up than somebody whose next token comes late."""
-MAX_OVERRUN = 1.15
+MAX_OVERRUN = 1.35
 """Of the time that is left, where that reads the rest of a prompt."""
 
 
