@@ -68,7 +68,7 @@ class OnnxOptions:
     prefill_chunk_tokens: int = 256
     max_prefill_stall: float = 1.4
     """How long a chunk may take where answers are under way, in decode steps."""
-    prefix_cache_bytes: int = 256 << 20
+    prefix_cache_bytes: int = 128 << 20
     max_draft_tokens: int = 7
     """Tokens guessed by prompt lookup at once; 0 switches it off."""
 
