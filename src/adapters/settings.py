@@ -210,6 +210,9 @@ class Settings(BaseSettings):
         default="info", pattern="^(debug|info|warning|error)$", validation_alias="LLM_LOG_LEVEL"
     )
     log_format: str = Field(default="auto", pattern="^(auto|json|pretty)$", validation_alias="LLM_LOG_FORMAT")
+    metrics_prefix: str = Field(
+        default="llm", pattern="^[a-zA-Z_][a-zA-Z0-9_]*$", validation_alias="LLM_METRICS_PREFIX"
+    )
 
     @property
     def default_workflow(self) -> WorkflowSettings:

@@ -7,6 +7,7 @@ backend that is not used costs nothing.
 import asyncio
 import os
 from dataclasses import dataclass
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 
@@ -14,6 +15,7 @@ import structlog
 
 from adapters.infernet import build_codec
 from adapters.settings import Backend, JournalKind, Settings, WorkflowSettings
+from adapters.telemetry.metrics import Metrics
 from domain.direct_runner import DirectRunner
 from domain.errors import ConfigurationError, ServiceError
 from domain.generation import Capability
@@ -22,8 +24,10 @@ from domain.metering import MeteredLabelScorer, MeteredTextEmbedder, MeteredText
 from domain.ports import DecisionHead, Journal, LabelScorer, Prover, TextEmbedder, TextGenerator
 from domain.runner import RunnerLimits, WorkflowRunner
 from domain.served_workflow import ServedWorkflow
+from domain.telemetry import ObservedProver, ObservedTextGenerator
 from domain.workflow import WorkflowPorts
-from entrypoints.job_log import JobLog
+from entrypoints.job_log import JobLog, JobObservers
+from entrypoints.start_failure import somebody_told
 from entrypoints.workflow_classes import code_digest, construct_workflow, find_workflow_class
 
 log: structlog.typing.FilteringBoundLogger = structlog.get_logger()
@@ -46,6 +50,7 @@ class Container:
     workflows: dict[str, ServedWorkflow]
     """By name; ``DEFAULT_WORKFLOW_NAME`` is the one at ``/service_output``."""
     jobs: JobService
+    metrics: Metrics
 
     async def open(self) -> None:
         """Load the model and set the workflows up.
@@ -118,15 +123,19 @@ def build_container(
         retention_s=settings.job_retention_s,
         request_timeout_s=settings.request_timeout_s,
     )
-    backend = generator or _backend(settings, engine_socket)
+    metrics = Metrics(settings.metrics_prefix)
+    backend = generator or _backend(settings, engine_socket, metrics)
+    prover = build_prover(settings)
+    observers = JobObservers(JobLog(), metrics)
     return Container(
         settings,
         backend,
         DirectRunner(backend, limits),
         build_decision_head(settings),
-        build_prover(settings),
+        None if prover is None else ObservedProver(prover, metrics),
         workflows,
-        JobService(build_journal(settings), workflows, options, JobLog()),
+        JobService(build_journal(settings), workflows, options, observers),
+        metrics,
     )
 
 
@@ -139,12 +148,12 @@ def runner_limits(settings: Settings) -> RunnerLimits:
     )
 
 
-def _backend(settings: Settings, engine_socket: Path | None) -> TextGenerator:
+def _backend(settings: Settings, engine_socket: Path | None, metrics: Metrics) -> TextGenerator:
     if engine_socket is None:
-        return build_generator(settings)
+        return build_generator(settings, metrics)
     from adapters.openai_http.engine import EngineTextGenerator
 
-    return EngineTextGenerator(engine_socket)
+    return EngineTextGenerator(engine_socket, will_never_start=somebody_told)
 
 
 def _served(
@@ -181,15 +190,19 @@ def build_journal(settings: Settings) -> Journal:
             return SqliteJournal(settings.journal_path.expanduser(), options)
 
 
-def build_generator(settings: Settings) -> TextGenerator:
-    """Build the backend that the settings name.
+def build_generator(settings: Settings, metrics: Metrics) -> TextGenerator:
+    """Build the backend that the settings name; the metrics are told of its work.
 
     Raises:
         ConfigurationError: its settings are incomplete, or its packages are not installed.
     """
+    return ObservedTextGenerator(_chosen_generator(settings, metrics), metrics)
+
+
+def _chosen_generator(settings: Settings, metrics: Metrics) -> TextGenerator:
     match settings.backend:
         case Backend.ONNXRUNTIME:
-            return _onnx_generator(settings)
+            return _onnx_generator(settings, metrics)
         case Backend.OPTIMUM:
             return _optimum_generator(settings)
         case Backend.OPENAI:
@@ -233,7 +246,7 @@ def build_prover(settings: Settings) -> Prover | None:
     return EzklProver(settings.circuit.expanduser(), options)
 
 
-def _onnx_generator(settings: Settings) -> TextGenerator:
+def _onnx_generator(settings: Settings, metrics: Metrics) -> TextGenerator:
     from adapters.onnx.backend import OnnxOptions, OnnxTextGenerator
     from adapters.onnx.builder import SilentReporter
     from adapters.onnx.providers import ProviderChoice
@@ -255,6 +268,7 @@ def _onnx_generator(settings: Settings) -> TextGenerator:
             prefix_cache_bytes=settings.prefix_cache_mib << 20,
             max_draft_tokens=settings.lookup_tokens,
         ),
+        partial(metrics.of_engine, model.model_id),
     )
 
 

@@ -19,6 +19,7 @@ from starlette.applications import Starlette
 
 from adapters.settings import Settings, read_settings
 from adapters.telemetry.logs import configure_logs
+from adapters.telemetry.metrics import Metrics
 from domain.errors import ConfigurationError
 from entrypoints import hypercorn_defaults
 from entrypoints.container import build_generator, runner_limits
@@ -51,7 +52,8 @@ def run_engine(socket: Path, lifeline: Connection) -> None:
 
 
 def _application(settings: Settings) -> Starlette:
-    return create_engine_app(build_generator(settings), runner_limits(settings), on_start_failure=end_process)
+    generator = build_generator(settings, Metrics(settings.metrics_prefix))
+    return create_engine_app(generator, runner_limits(settings), on_start_failure=end_process)
 
 
 async def _serve(app: Starlette, socket: Path, lifeline: Connection) -> None:

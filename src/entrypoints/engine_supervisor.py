@@ -12,8 +12,10 @@ from types import TracebackType
 from typing import Self
 
 import structlog
+from prometheus_client.multiprocess import mark_process_dead
 
 from entrypoints.engine_process import READY, run_engine
+from entrypoints.launch_folder import METRICS_FOLDER
 from entrypoints.start_failure import EXIT_CONFIGURATION
 
 log: structlog.typing.FilteringBoundLogger = structlog.get_logger()
@@ -95,6 +97,7 @@ class EngineSupervisor:
             if self._is_stopping.is_set():
                 return
             process.join()
+            _forget_gauges(process)
             if process.exitcode == EXIT_CONFIGURATION:
                 os.kill(os.getpid(), signal.SIGTERM)  # Hypercorn stops the workers
                 return
@@ -117,3 +120,9 @@ def _says_ready(lifeline: Connection) -> bool:
         return lifeline.poll() and lifeline.recv() == READY
     except (EOFError, OSError):
         return False
+
+
+def _forget_gauges(process: SpawnProcess) -> None:
+    """Let what an ended engine was doing no longer count at /metrics; its totals stay."""
+    if process.pid is not None and METRICS_FOLDER in os.environ:
+        mark_process_dead(process.pid)  # type: ignore[no-untyped-call]

@@ -23,6 +23,7 @@ from hypercorn.__main__ import main as hypercorn
 
 from entrypoints.engine_socket import ENGINE_SOCKET
 from entrypoints.engine_supervisor import ENGINE_NAME, EngineSupervisor
+from entrypoints.launch_folder import LAUNCH_FOLDER, METRICS_FOLDER
 from entrypoints.start_failure import EXIT_CONFIGURATION, START_FAILURE_FILE
 
 APPLICATION = "entrypoints.asgi:app"
@@ -54,6 +55,9 @@ def launch(arguments: Sequence[str], *, has_backend: bool = True) -> int:
         signals = stack.enter_context(_ArrivingSignals())
         start_failure = folder / "start_failure"
         os.environ[START_FAILURE_FILE] = str(start_failure)
+        metrics = folder / "metrics"
+        metrics.mkdir()
+        os.environ[LAUNCH_FOLDER], os.environ[METRICS_FOLDER] = str(folder), str(metrics)
         if num_workers > 1 and has_backend:
             signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # until Hypercorn sets its own
             engine = stack.enter_context(EngineSupervisor(folder / "engine.sock"))

@@ -11,6 +11,8 @@ import signal
 import threading
 from multiprocessing.connection import wait
 
+from entrypoints.launch_folder import remove_launch_folder
+
 
 def end_with_launcher() -> None:
     """End this process with the process that spawned it, and not by SIGTERM; nothing where none did."""
@@ -23,6 +25,7 @@ def end_with_launcher() -> None:
 
     def watch(sentinel: int) -> None:
         wait([sentinel])
+        remove_launch_folder()
         os.kill(os.getpid(), signal.SIGKILL)
 
     threading.Thread(target=watch, args=(launcher.sentinel,), name="launcher-watch", daemon=True).start()

@@ -26,6 +26,12 @@ def end_process(error: ConfigurationError) -> NoReturn:
     os._exit(EXIT_CONFIGURATION)
 
 
+def somebody_told() -> bool:
+    """Tell whether a process of this service has found that it can never work as configured."""
+    file = os.environ.get(START_FAILURE_FILE)
+    return file is not None and Path(file).exists()
+
+
 def _is_first_to_tell() -> bool:
     file = os.environ.get(START_FAILURE_FILE)
     if file is not None:

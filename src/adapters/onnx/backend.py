@@ -23,6 +23,7 @@ from adapters.onnx.admission import Admission
 from adapters.onnx.chat_template import ChatTemplate, read_chat_template
 from adapters.onnx.constraint import ConstraintCompiler, TokenConstraint
 from adapters.onnx.engine import Engine
+from adapters.onnx.engine_observer import EngineObserver
 from adapters.onnx.model_folder import read_model_folder
 from adapters.onnx.prefill_budget import PrefillBudget
 from adapters.onnx.prefix_cache import PrefixCache
@@ -89,11 +90,25 @@ class _Loaded:
 
 
 class OnnxTextGenerator:
-    """A model folder of ONNX Runtime GenAI's format on plain ONNX Runtime, with continuous batching."""
+    """A model folder of ONNX Runtime GenAI's format on plain ONNX Runtime, with continuous batching.
 
-    def __init__(self, folder: Path, model_id: str, options: OnnxOptions) -> None:
+    Args:
+        folder: the model.
+        model_id: what callers know it by.
+        options: how to run it.
+        observer_of: makes who is told of the engine's work, for the tokens that the KV cache holds.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        model_id: str,
+        options: OnnxOptions,
+        observer_of: Callable[[int], EngineObserver] | None = None,
+    ) -> None:
         self._folder = folder
         self._options = options
+        self._observer_of = observer_of
         self._preparation = ThreadPoolExecutor(1, thread_name_prefix="onnx-prepare")
         self._compilation = ThreadPoolExecutor(1, thread_name_prefix="onnx-constrain")
         self._admission = Admission(
@@ -219,6 +234,7 @@ class OnnxTextGenerator:
         )
         fingerprint = fingerprint_of(self._folder)
         self._model = ModelDescription(self._model.model_id, context_length, session.provider, fingerprint)
+        num_kv_tokens = options.max_running_sequences * context_length
         engine = Engine(
             session,
             Scheduler(num_slots=options.max_running_sequences),
@@ -226,6 +242,7 @@ class OnnxTextGenerator:
             PrefillBudget(options.prefill_chunk_tokens, options.max_prefill_stall),
             token_texts=tokenizer,
             flush=outbox.flush,
+            observer=self._observer_of(num_kv_tokens) if self._observer_of is not None else None,
         )
         return _Loaded(
             engine,

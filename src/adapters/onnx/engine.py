@@ -13,6 +13,7 @@ from typing import Protocol
 
 import numpy as np
 
+from adapters.onnx.engine_observer import EngineObserver, NobodyObserves, tell_of_answer
 from adapters.onnx.logprobs import TokenTexts, token_logprobs
 from adapters.onnx.prefill_budget import CHUNK_STEP_TOKENS, PrefillBudget
 from adapters.onnx.prefix_cache import BLOCK_TOKENS, NewBlocks, PrefixCache
@@ -61,6 +62,7 @@ class Engine:
         budget: the size of prefill chunks.
         token_texts: what tokens read as, for log probabilities.
         flush: called at the end of each step, in the engine's thread: what was emitted can be sent.
+        observer: told of steps and answers.
     """
 
     def __init__(
@@ -72,6 +74,7 @@ class Engine:
         *,
         token_texts: TokenTexts,
         flush: Callable[[], None] = lambda: None,
+        observer: EngineObserver | None = None,
     ) -> None:
         self._model = model
         self._scheduler = scheduler
@@ -79,6 +82,7 @@ class Engine:
         self._budget = budget
         self._token_texts = token_texts
         self._flush = flush
+        self._observer = observer or NobodyObserves()
         self._pass_costs = PassCosts()
         self._cancelled: list[Work] = []
         self._is_stopping = False
@@ -109,6 +113,7 @@ class Engine:
         with self._changed:
             if not self.is_running:
                 raise UnavailableError("the engine is not running")
+            work.submitted_s = time.perf_counter()
             self._scheduler.add(work)
             self._changed.notify()
 
@@ -124,6 +129,7 @@ class Engine:
             while self._wait_for_work():
                 self._step()
                 self._flush()
+                self._observe()
         except Exception:
             reason = BackendError("the engine failed")
             raise
@@ -137,6 +143,12 @@ class Engine:
         with self._changed:
             self._changed.wait_for(lambda: self._is_stopping or self._cancelled or self._scheduler.has_work)
             return not self._is_stopping
+
+    def _observe(self) -> None:
+        with self._changed:
+            works = self._scheduler.running()
+            num_waiting = self._scheduler.num_waiting
+        self._observer.stepped(len(works), num_waiting, sum(work.num_cached for work in works))
 
     def _step(self) -> None:
         with self._changed:
@@ -166,6 +178,8 @@ class Engine:
     def _prefill(self, work: Work) -> bool:
         """Read a chunk of a prompt; returns whether the step had time for it."""
         slot = _slot_of(work)
+        if work.started_s is None:
+            work.started_s = time.perf_counter()
         if work.num_cached == 0 and not isinstance(work, TextEmbedding):
             self._reuse_prefix(work, slot)
         num_tokens = self._budget.next_chunk(work.num_tokens - work.num_cached)
@@ -314,10 +328,14 @@ class Engine:
     def _finish(self, rows: list[Sequence], appends: list[Callable[[], bool]]) -> bool:
         """Let each row take its tokens; returns whether one of them is finished, or failed."""
         finished = []
+        now_s = time.perf_counter()
         for row, append in zip(rows, appends, strict=True):
+            if row.first_token_s is None and row.is_prefilled:
+                row.first_token_s = now_s
             try:
                 if not append():
                     continue
+                tell_of_answer(self._observer, row, now_s)
             except ServiceError as error:
                 row.emit_error(error)
             self._keep_prefix(row)
@@ -346,6 +364,7 @@ class Engine:
         if block_ids:
             self._model.load_blocks(slot, block_ids)
             work.num_cached = work.num_reused = len(block_ids) * BLOCK_TOKENS
+        self._observer.prefix_looked_up(len(work.prompt_ids), work.num_reused)
 
     def _keep_prefix(self, work: Work) -> None:
         blocks = self._prefixes.store(work.token_ids(0, min(work.num_cached, work.num_tokens)))

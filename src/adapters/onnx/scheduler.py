@@ -109,6 +109,10 @@ class Scheduler:
             moves.append(SlotMove(source, target, last.num_cached))
         return moves
 
+    def running(self) -> list[Work]:
+        """Return the requests that hold a slot."""
+        return [work for work in self._slots if work is not None]
+
     def all_work(self) -> list[Work]:
         """Return every request that is waiting or running."""
-        return [*(work for work in self._slots if work is not None), *self._waiting]
+        return [*self.running(), *self._waiting]

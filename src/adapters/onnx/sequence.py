@@ -62,6 +62,10 @@ class Work:
     num_reused: int = 0
     """Of the prompt's tokens, those that another request had computed."""
     slot: int | None = None
+    submitted_s: float = 0.0
+    """Of the engine's monotonic clock, as the two below."""
+    started_s: float | None = None
+    """When its prompt began to be read."""
 
     @property
     def is_prefilled(self) -> bool:
@@ -101,6 +105,7 @@ class Sequence(Work):
     constraint: Constraint | None = None
     lookup: PromptLookup | None = None
     output_ids: list[int] = field(default_factory=list)
+    first_token_s: float | None = None
 
     @property
     def num_tokens(self) -> int:

@@ -7,7 +7,7 @@ and label scores. An engine that is gone is being started again by the launcher:
 
 import asyncio
 import json
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from contextlib import aclosing, asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from adapters.openai_http.wire_answer import ErrorEventError, token_chunks, usag
 from adapters.openai_http.wire_request import wire_request
 from domain.errors import (
     BackendError,
+    ConfigurationError,
     ContextLengthError,
     FieldProblem,
     InvalidRequestError,
@@ -41,10 +42,18 @@ class EngineTextGenerator:
     Args:
         socket: the engine's Unix socket.
         start_timeout_s: how long ``open`` waits for an engine that is not there.
+        will_never_start: tells whether that is in vain.
     """
 
-    def __init__(self, socket: Path, *, start_timeout_s: float = START_TIMEOUT_S) -> None:
+    def __init__(
+        self,
+        socket: Path,
+        *,
+        start_timeout_s: float = START_TIMEOUT_S,
+        will_never_start: Callable[[], bool] = lambda: False,
+    ) -> None:
         self._socket = socket
+        self._will_never_start = will_never_start
         self._start_timeout_s = start_timeout_s
         self._client: httpx2.AsyncClient | None = None
         self._model = ModelDescription("unknown")
@@ -116,6 +125,8 @@ class EngineTextGenerator:
             try:
                 return await self._answer("GET", "/v1/engine", timeout_s=PING_TIMEOUT_S)
             except UnavailableError:
+                if self._will_never_start():
+                    raise ConfigurationError("the engine cannot start") from None
                 if asyncio.get_running_loop().time() > deadline_s:
                     raise
             await asyncio.sleep(START_POLL_S)

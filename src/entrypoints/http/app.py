@@ -45,6 +45,7 @@ def create_app(
             Route("/workflows/{name}/service_output", routes.service_output, methods=["POST"]),
             Route("/service_output/schema", routes.schema, methods=["GET"]),
             Route("/workflows/{name}/service_output/schema", routes.schema, methods=["GET"]),
+            Route("/metrics", routes.metrics, methods=["GET"]),
             Route("/service-resources", routes.resources, methods=["GET"]),
             Route("/jobs", jobs.page, methods=["GET"]),
             Route("/jobs/{job_id}", jobs.get, methods=["GET"]),
@@ -52,7 +53,7 @@ def create_app(
             *openai.routes,
         ],
         middleware=[
-            Middleware(RequestLogMiddleware),
+            Middleware(RequestLogMiddleware, observer=container.metrics),
             *([Middleware(BearerMiddleware, tokens=tokens)] if tokens else []),
         ],
         exception_handlers=EXCEPTION_HANDLERS,

@@ -6,7 +6,7 @@ The id comes from ``X-Request-ID`` when the caller sends a plain one, and goes o
 import os
 import re
 import time
-from typing import Any
+from typing import Any, Protocol
 
 import structlog
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -19,16 +19,32 @@ QUIET_PATHS = frozenset({"/health", "/health/ready"})
 """Asked every few seconds by orchestrators; logged at the level debug."""
 
 
+UNROUTED = "none"
+"""The route of what no route was found for."""
+
+
+class RequestObserver(Protocol):
+    """Is told of requests."""
+
+    def request_ended(self, method: str, route: str, status: int, duration_s: float) -> None:
+        """A request is over; 499 where the caller left before there was a status."""
+        ...
+
+
 class RequestLogMiddleware:
     """Outermost of the application's own layers: what passes it unhandled becomes a 500 here.
 
     Args:
         app: what is logged.
         is_quiet: whether all requests are logged at the level debug.
+        observer: told of each request, with its route as a template.
     """
 
-    def __init__(self, app: ASGIApp, *, is_quiet: bool = False) -> None:
+    def __init__(
+        self, app: ASGIApp, *, is_quiet: bool = False, observer: RequestObserver | None = None
+    ) -> None:
         self._app = app
+        self._observer = observer
         self._is_quiet = is_quiet
         self._log: structlog.typing.FilteringBoundLogger = structlog.get_logger().bind()
 
@@ -58,13 +74,17 @@ class RequestLogMiddleware:
                 response = error_response(scope, 500, FAILED)
                 await response(scope, receive, send_with_id)
         finally:
+            duration_s = time.monotonic() - started_s
+            route = getattr(scope.get("route"), "path", None)
+            if self._observer is not None:
+                self._observer.request_ended(scope["method"], route or UNROUTED, status or 499, duration_s)
             write = self._log.debug if self._is_quiet or scope["path"] in QUIET_PATHS else self._log.info
             write(
                 "request",
                 method=scope["method"],
-                route=getattr(scope.get("route"), "path", None),
+                route=route,
                 status=status,
-                duration_ms=round((time.monotonic() - started_s) * 1000, 1),
+                duration_ms=round(duration_s * 1000, 1),
                 **facts,
             )
             structlog.contextvars.reset_contextvars(**bound)

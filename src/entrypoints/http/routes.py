@@ -62,6 +62,11 @@ class Routes:
             {"infernet_input": InfernetInput.model_json_schema(), "data": request_type.model_json_schema()}
         )
 
+    async def metrics(self, _: Request) -> Response:
+        """Tell all processes' metrics, as Prometheus reads them."""
+        metrics = self._container.metrics
+        return Response(metrics.exposition(), headers={"content-type": metrics.content_type})
+
     async def service_output(self, request: Request) -> Response:
         """Take an InfernetInput through a workflow."""
         workflow = self._workflow(request)
