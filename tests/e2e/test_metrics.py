@@ -1,5 +1,6 @@
 """``/metrics``: what it counts is what was asked and answered, whichever worker tells, and after a crash."""
 
+import json
 import os
 import re
 import signal
@@ -13,8 +14,10 @@ import httpx2
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from adapters.telemetry.metrics import Metrics
 from tests.service_process import ServiceProcess, service
 
+DASHBOARD = Path(__file__).parents[2] / "deploy" / "grafana" / "llm-inference-service.json"
 TOKENS = '["correct-horse"]'
 SERIES = {
     "time_to_first_token_seconds",
@@ -99,6 +102,27 @@ def test_counts_are_those_of_the_replies_whichever_worker_is_asked(running: Serv
         assert after["kv_cache_usage_perc{}"] == 0
     names = {re.sub(r"(_total|_bucket|_sum|_count)?\{.*", "", name) for name in scrapes[-1]}
     assert names >= SERIES
+
+
+def test_the_dashboard_reads_series_that_there_are(running: ServiceProcess) -> None:
+    ask(running, max_tokens=2)
+    board = json.loads(DASHBOARD.read_text(encoding="utf-8"))
+    read = {
+        name
+        for panel in board["panels"]
+        for target in panel["targets"]
+        for name in re.findall(r"llm:(\w+)", target["expr"])
+    }
+    declared = httpx2.get(f"{running.url}/metrics", timeout=10).text
+
+    assert len(board["panels"]) == 12
+    missing = {name for name in read if not re.search(rf"^llm:{name}[{{ ]", declared, re.MULTILINE)}
+    # nobody asked for a job or a proof
+    assert missing <= {"jobs_total", "proof_duration_seconds_bucket", "num_proofs_running"}
+    metrics = Metrics("llm")
+    metrics.proof_began("c")
+    metrics.proof_ended("c", 1.0, None)
+    assert all(f"llm:{name}" in metrics.exposition().decode() for name in missing - {"jobs_total"})
 
 
 def test_those_who_run_count_while_they_do_and_an_engine_that_died_runs_nothing(
