@@ -26,6 +26,7 @@ from domain.runner import RunnerLimits, WorkflowRunner
 from domain.served_workflow import ServedWorkflow
 from domain.telemetry import ObservedProver, ObservedTextGenerator
 from domain.workflow import WorkflowPorts
+from entrypoints.engine_failure import end_broken_process
 from entrypoints.job_log import JobLog, JobObservers
 from entrypoints.start_failure import somebody_told
 from entrypoints.workflow_classes import code_digest, construct_workflow, find_workflow_class
@@ -267,8 +268,10 @@ def _onnx_generator(settings: Settings, metrics: Metrics) -> TextGenerator:
             max_prefill_stall=settings.max_prefill_stall,
             prefix_cache_bytes=settings.prefix_cache_mib << 20,
             max_draft_tokens=settings.lookup_tokens,
+            max_step_s=settings.max_step_s,
         ),
         partial(metrics.of_engine, model.model_id),
+        end_broken_process,
     )
 
 

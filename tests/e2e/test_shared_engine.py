@@ -192,6 +192,23 @@ def test_without_its_engine_the_service_lives_and_is_not_ready() -> None:
         until(lambda: is_ready(running), running)
 
 
+def test_an_engine_that_hangs_is_ended_and_started_again(tiny_folder: Path) -> None:
+    # any step is too long here, as far as the watchdog sees one
+    with service("--workers=2", LLM_MODEL=str(tiny_folder), LLM_MAX_STEP_S="0.0001") as running:
+        data = {**DATA, "parameters": {"max_tokens": 4000, "ignore_eos": True}}
+
+        def has_ended() -> bool:
+            running.post(data)
+            return bool(running.log_lines("the engine ended and is started again"))
+
+        until(has_ended, running)
+
+        assert running.wait_for_log("the engine serves", 2, timeout_s=30)
+        (last_words,) = running.log_lines("the process ends")[:1]
+        assert last_words["reason"] == "a step of the engine takes longer than 0.0001 s"
+        assert running.log_lines("the engine ended and is started again")[0]["exit_status"] == 70
+
+
 def test_sigterm_lets_the_streams_of_all_workers_end_and_leaves_nothing(temporary: Path) -> None:
     with service("--workers=2", LLM_BACKEND="scripted", LLM_SCRIPTED_DELAY_S="0.03") as running:
         pids = running.child_pids

@@ -18,6 +18,7 @@ from adapters.onnx.prompt_lookup import PromptLookup
 from adapters.onnx.sampler import Floats, RowSampling
 from adapters.onnx.scheduler import Scheduler
 from adapters.onnx.sequence import Constraint, Event, LabelScoring, Sequence, TextEmbedding
+from adapters.onnx.watchdog import Watchdog
 from domain.errors import BackendError, FieldProblem, InvalidRequestError, ServiceError, UnavailableError
 from domain.generation import FinishReason, SamplingParameters, TokenChunk, Usage
 from domain.stop_sequences import StopSequenceFilter
@@ -534,3 +535,49 @@ def test_the_urgent_go_first_and_nobody_waits_for_ever() -> None:
     assert order[0] == "urgent 0"
     assert order.index("patient") == 16
     assert order[17:] == [f"urgent {i}" for i in range(16, 40)]
+
+
+def test_the_watchdog_tells_of_a_step_that_hangs_and_of_an_engine_that_failed() -> None:
+    told: queue.Queue[str] = queue.Queue()
+    model = CachingModelRunner(2, MAX_LENGTH)
+    goes_on = threading.Event()
+    decode = model.decode
+
+    def hanging_decode(token_ids: npt.NDArray[np.int64], lengths: npt.NDArray[np.int64]) -> Floats:
+        goes_on.wait(WAIT_S)
+        return decode(token_ids, lengths)
+
+    model.decode = hanging_decode  # type: ignore[method-assign]
+    engine = new_engine(model, 2)
+    watchdog = Watchdog(engine, 0.05, told.put)
+    watchdog.start()
+    caller = Caller()
+    assert engine.step_s == 0
+    other = Caller()  # two, so that they are decoded together
+    engine.submit(sequence(caller, [1, 2], 3))
+    engine.submit(sequence(other, [1, 3], 3))
+
+    assert told.get(timeout=WAIT_S) == "a step of the engine takes longer than 0.05 s"
+    goes_on.set()
+    caller.result()
+    watchdog.stop()
+    engine.stop()
+
+    watchdog = Watchdog(engine, 0.05, told.put)
+    watchdog.start()
+    assert told.get(timeout=WAIT_S) == "the engine failed"
+    watchdog.stop()
+
+
+def test_the_watchdog_is_silent_while_all_is_well() -> None:
+    told: list[str] = []
+    engine = new_engine(CachingModelRunner(1, MAX_LENGTH), 1)
+    watchdog = Watchdog(engine, WAIT_S, told.append)
+    watchdog.start()
+    caller = Caller()
+    engine.submit(sequence(caller, [1, 2], 3))
+    caller.result()
+    watchdog.stop()
+    engine.stop()
+
+    assert told == []

@@ -35,6 +35,7 @@ from adapters.onnx.sequence import Event, LabelScoring, TextEmbedding, Work
 from adapters.onnx.sequence import Sequence as EngineSequence
 from adapters.onnx.session import OnnxSession
 from adapters.onnx.tokenizer import Tokenizer
+from adapters.onnx.watchdog import Watchdog
 from domain.errors import (
     ContextLengthError,
     FieldProblem,
@@ -72,6 +73,8 @@ class OnnxOptions:
     prefix_cache_bytes: int = 128 << 20
     max_draft_tokens: int = 7
     """Tokens guessed by prompt lookup at once; 0 switches it off."""
+    max_step_s: float = 60.0
+    """A step of the engine that takes longer is taken to hang."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +100,7 @@ class OnnxTextGenerator:
         model_id: what callers know it by.
         options: how to run it.
         observer_of: makes who is told of the engine's work, for the tokens that the KV cache holds.
+        on_broken: told why the engine will answer nobody any more; None: nobody watches it.
     """
 
     def __init__(
@@ -105,10 +109,13 @@ class OnnxTextGenerator:
         model_id: str,
         options: OnnxOptions,
         observer_of: Callable[[int], EngineObserver] | None = None,
+        on_broken: Callable[[str], None] | None = None,
     ) -> None:
         self._folder = folder
         self._options = options
         self._observer_of = observer_of
+        self._on_broken = on_broken
+        self._watchdog: Watchdog | None = None
         self._preparation = ThreadPoolExecutor(1, thread_name_prefix="onnx-prepare")
         self._compilation = ThreadPoolExecutor(1, thread_name_prefix="onnx-constrain")
         self._admission = Admission(
@@ -138,8 +145,14 @@ class OnnxTextGenerator:
         loop = asyncio.get_running_loop()
         self._loaded = await loop.run_in_executor(self._preparation, self._load, _Outbox(loop))
         self._loaded.engine.start()
+        if self._on_broken is not None:
+            self._watchdog = Watchdog(self._loaded.engine, self._options.max_step_s, self._on_broken)
+            self._watchdog.start()
 
     async def close(self) -> None:
+        if self._watchdog is not None:
+            self._watchdog.stop()
+            self._watchdog = None
         if self._loaded is not None:
             loaded, self._loaded = self._loaded, None
             await asyncio.get_running_loop().run_in_executor(self._preparation, loaded.engine.stop)
@@ -148,8 +161,11 @@ class OnnxTextGenerator:
         self._compilation.shutdown(wait=False)
 
     async def ping(self) -> None:
-        if not self._ready().engine.is_running:
+        engine = self._ready().engine
+        if not engine.is_running:
             raise UnavailableError("the engine has stopped")
+        if engine.step_s > self._options.max_step_s:
+            raise UnavailableError("the engine hangs")
 
     async def generate(self, prompt: Prompt) -> AsyncGenerator[TokenChunk]:
         loaded = self._ready()

@@ -86,6 +86,7 @@ class Engine:
         self._pass_costs = PassCosts()
         self._cancelled: list[Work] = []
         self._is_stopping = False
+        self._step_began_s: float | None = None
         self._changed = threading.Condition()
         self._thread = threading.Thread(target=self._run, name="onnx-engine", daemon=True)
 
@@ -103,6 +104,12 @@ class Engine:
     @property
     def is_running(self) -> bool:
         return self._thread.is_alive() and not self._is_stopping
+
+    @property
+    def step_s(self) -> float:
+        """How long the step under way has taken; 0 where there is none."""
+        began_s = self._step_began_s
+        return 0.0 if began_s is None else time.perf_counter() - began_s
 
     def submit(self, work: Work) -> None:
         """Queue a request.
@@ -127,9 +134,11 @@ class Engine:
         reason: ServiceError = UnavailableError("the service is shutting down")
         try:
             while self._wait_for_work():
+                self._step_began_s = time.perf_counter()
                 self._step()
                 self._flush()
                 self._observe()
+                self._step_began_s = None
         except Exception:
             reason = BackendError("the engine failed")
             raise
