@@ -150,6 +150,7 @@ def test_those_who_run_count_while_they_do_and_an_engine_that_died_runs_nothing(
         for caller in callers:
             caller.join()
 
+    running.wait_until_ready()
     quiet = until(running, lambda samples: samples.get("num_requests_running{}", 0) == 0)
     assert quiet["prompt_tokens_total{}"] >= busy["prompt_tokens_total{}"] > 0
 

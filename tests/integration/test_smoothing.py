@@ -73,7 +73,12 @@ def test_smoothing_changes_the_weights_and_nothing_that_they_compute(
     smoothing = smoothed_copy(source, tmp_path / "plain", tmp_path / "smoothed")
 
     for layer in smoothing.layers:
-        for smoothed_input in (layer.attention_input, layer.attention_output, layer.mlp_input):
+        for smoothed_input in (
+            layer.attention_input,
+            layer.attention_output,
+            layer.mlp_input,
+            layer.mlp_output,
+        ):
             assert smoothed_input.divisors.max() / smoothed_input.divisors.min() > 1.5
             assert smoothed_input.maximum > 0
     for plain, smoothed in zip(outputs(tmp_path / "plain"), outputs(tmp_path / "smoothed"), strict=True):

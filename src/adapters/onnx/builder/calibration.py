@@ -19,6 +19,8 @@ from adapters.onnx.builder.graph import GraphWriter
 from adapters.onnx.builder.options import BuildOptions, Precision
 from adapters.onnx.builder.report import BuildReporter
 from adapters.onnx.builder.smoothing import (
+    ALPHA,
+    ALPHA_OF_DOWN,
     LayerSmoothing,
     SmoothedInput,
     Smoothing,
@@ -143,12 +145,12 @@ def _layer_smoothing(source: ModelSource, layer: int, run: _LayerRun) -> LayerSm
             of_v, _maximum(run.attention_output / repeated_for_group(config, of_v))
         ),
         mlp_input=_smoothed(run.mlp_input, gate_up),
-        mlp_output_maximum=_maximum(run.mlp_output),
+        mlp_output=_smoothed(run.mlp_output, source.weight("down", layer), ALPHA_OF_DOWN),
     )
 
 
-def _smoothed(activations: Floats, weight: Floats) -> SmoothedInput:
-    divisors = scales(_maxima(activations), weight)
+def _smoothed(activations: Floats, weight: Floats, alpha: float = ALPHA) -> SmoothedInput:
+    divisors = scales(_maxima(activations), weight, alpha)
     return SmoothedInput(divisors, _maximum(activations / divisors))
 
 

@@ -216,7 +216,7 @@ class Decoder:
         silu = writer.node("QuickGelu", [gate], [f"{name}.gate.silu"], domain=MICROSOFT, alpha=1.0)
         product = writer.node("Mul", [silu, up], [f"{name}.mlp.product"])
         down = self._source.weight("down", layer)
-        maximum = None if smoothing is None else smoothing.mlp_output_maximum
+        maximum = None if smoothing is None else smoothing.mlp_output.maximum
         return self._matmul(f"{name}.down", product, down, precision, maximum, num_bytes=2)
 
     def _matmul(

@@ -20,7 +20,7 @@ from adapters.onnx.builder.report import BuildReporter
 from adapters.onnx.builder.source import ModelSource
 from domain.errors import ConfigurationError
 
-FORMAT_VERSION = 3
+FORMAT_VERSION = 4
 """Raised when the builder writes other graphs, so that folders built before are built again."""
 MODEL_FILE = "model.onnx"
 INT4_WARNING = (

@@ -2,11 +2,11 @@
 
 SmoothQuant (Xiao et al. 2023): ``x @ w.T == (x / s) @ (w * s).T`` for any positive scale ``s`` of each
 input. The division folds into whatever made ``x``: the RMSNorm before q, k and v and before gate and up; the
-rows of v for o (attention mixes positions, not channels; query heads of a group share their v).
+rows of v for o (attention mixes positions, not channels; query heads of a group share their v); the rows of
+up for down.
 
-The inputs of down and of the head are left alone: a few of down's channels reach a thousand times the others,
-more than weights take, and each step that moves the head's costs more there than it gains. They are read as
-two bytes instead.
+A few of down's channels reach a thousand times the others, more than weights take: little of it is moved
+there, and nothing for the head, where it costs more than it gains. Both read their inputs as two bytes.
 """
 
 from dataclasses import dataclass
@@ -19,6 +19,7 @@ from adapters.onnx.builder.source import ModelSource
 
 ALPHA = 0.7
 """Share of an input's range that moves into the weights."""
+ALPHA_OF_DOWN = 0.3
 LOWEST = 1e-5
 """Of a maximum: a channel that was never seen active."""
 
@@ -43,8 +44,8 @@ class LayerSmoothing:
     """Of o; its divisors are ``kv_heads * head_dim``, as v has rows."""
     mlp_input: SmoothedInput
     """Of gate and up: ``hidden`` channels."""
-    mlp_output_maximum: float
-    """Of down's input, as it is."""
+    mlp_output: SmoothedInput
+    """Of down: ``intermediate`` channels."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,16 +57,17 @@ class Smoothing:
     """Of the head's input, as it is."""
 
 
-def scales(activation_maxima: Floats, weight: Floats) -> Floats:
+def scales(activation_maxima: Floats, weight: Floats, alpha: float = ALPHA) -> Floats:
     """Return what to divide a matrix's inputs by.
 
     Args:
         activation_maxima: ``float32[in]``, the largest magnitude seen of each.
         weight: ``float32[out, in]``.
+        alpha: the share that moves into the weights.
     """
     activations = np.maximum(activation_maxima, LOWEST)
     weights = np.maximum(np.abs(weight).max(axis=0), LOWEST)
-    return np.asarray(activations**ALPHA / weights ** (1 - ALPHA), np.float32)
+    return np.asarray(activations**alpha / weights ** (1 - alpha), np.float32)
 
 
 def shared_by_group(config: DecoderConfig, activation_maxima: Floats) -> Floats:
@@ -104,11 +106,13 @@ class SmoothedSource:
             **dict.fromkeys(("q", "k", "v"), smoothing.attention_input.divisors),
             "o": attention_output,
             **dict.fromkeys(("gate", "up"), smoothing.mlp_input.divisors),
+            "down": smoothing.mlp_output.divisors,
         }
         of_outputs = {
             "attention_norm": smoothing.attention_input.divisors,
             **dict.fromkeys(("v", "v_bias"), smoothing.attention_output.divisors),
             "mlp_norm": smoothing.mlp_input.divisors,
+            "up": smoothing.mlp_output.divisors,
         }
         if name in of_inputs:
             weight = weight * of_inputs[name]
