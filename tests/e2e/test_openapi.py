@@ -43,6 +43,7 @@ EXCHANGES: list[Exchange] = [
     ("POST", "/workflows/{name}/service_output", "/workflows/none/service_output", 404, {"json": ASKED}),
     ("GET", "/jobs", "/jobs?limit=5", 200, {}),
     ("GET", "/jobs", "/jobs?limit=x", 400, {}),
+    ("GET", "/jobs", "/jobs?limit=0.5", 400, {}),
     ("GET", "/jobs/{job_id}", "/jobs/none", 404, {}),
     ("DELETE", "/jobs/{job_id}", "/jobs/none", 404, {}),
     ("POST", "/v1/chat/completions", "/v1/chat/completions", 200, {"json": CHAT}),
@@ -118,6 +119,13 @@ def test_answers_are_what_it_says(
     body = response.json() if media_type == "application/json" else response.text
     schema = {**declared[media_type]["schema"], "components": document["components"]}
     Draft202012Validator(schema).validate(body)
+
+
+def test_a_method_that_there_is_not_is_told_those_that_there_are(running: ServiceProcess) -> None:
+    response = httpx2.options(f"{running.url}/jobs/none", timeout=10)
+
+    assert response.status_code == 405
+    assert set(response.headers["allow"].split(", ")) == {"GET", "HEAD", "DELETE"}
 
 
 @pytest.mark.parametrize("has_tokens", [True, False])

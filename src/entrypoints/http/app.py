@@ -49,8 +49,7 @@ def create_app(
             Route("/metrics", routes.metrics, methods=["GET"]),
             Route("/service-resources", routes.resources, methods=["GET"]),
             Route("/jobs", jobs.page, methods=["GET"]),
-            Route("/jobs/{job_id}", jobs.get, methods=["GET"]),
-            Route("/jobs/{job_id}", jobs.remove, methods=["DELETE"]),
+            Route("/jobs/{job_id}", jobs.job, methods=["GET", "DELETE"]),
             *openai.routes,
         ],
         middleware=[
