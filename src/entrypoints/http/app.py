@@ -45,11 +45,11 @@ def create_app(
             Route("/workflows/{name}/service_output", routes.service_output, methods=["POST"]),
             Route("/service_output/schema", routes.schema, methods=["GET"]),
             Route("/workflows/{name}/service_output/schema", routes.schema, methods=["GET"]),
+            Route("/openapi.json", routes.openapi, methods=["GET"]),
             Route("/metrics", routes.metrics, methods=["GET"]),
             Route("/service-resources", routes.resources, methods=["GET"]),
             Route("/jobs", jobs.page, methods=["GET"]),
-            Route("/jobs/{job_id}", jobs.get, methods=["GET"]),
-            Route("/jobs/{job_id}", jobs.remove, methods=["DELETE"]),
+            Route("/jobs/{job_id}", jobs.job, methods=["GET", "DELETE"]),
             *openai.routes,
         ],
         middleware=[

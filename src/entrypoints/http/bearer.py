@@ -1,4 +1,4 @@
-"""Lets in who brings one of the tokens (RFC 6750); liveness, readiness and the greeting are for everyone."""
+"""Lets in who brings one of the tokens (RFC 6750); health, greeting and OpenAPI document are for everyone."""
 
 import hashlib
 import hmac
@@ -9,7 +9,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from entrypoints.http.errors import error_response
 
-OPEN_PATHS = frozenset({"/", "/health", "/health/ready"})
+OPEN_PATHS = frozenset({"/", "/health", "/health/ready", "/openapi.json"})
 OWNER_DIGITS = 32
 
 

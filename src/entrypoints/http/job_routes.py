@@ -63,10 +63,16 @@ class JobRoutes:
 
     async def page(self, request: Request) -> Response:
         """List the caller's jobs, the newest first; ``before`` is the last id of the page before."""
-        limit = int(_number(request, "limit", DEFAULT_PAGE, most=MAX_PAGE))
+        limit = _number(request, "limit", DEFAULT_PAGE, most=MAX_PAGE)
+        if limit != int(limit):
+            raise InvalidRequestError(FieldProblem("limit", "should be a whole number"))
         before = request.query_params.get("before")
-        jobs = await self._jobs.page(owner_of(request), limit=limit, before=before)
+        jobs = await self._jobs.page(owner_of(request), limit=int(limit), before=before)
         return JSONResponse({"jobs": [job_content(job) for job in jobs]})
+
+    async def job(self, request: Request) -> Response:
+        """Serve one job; of one route, so that 405 tells of all methods."""
+        return await (self.remove(request) if request.method == "DELETE" else self.get(request))
 
     async def get(self, request: Request) -> Response:
         """Return a job, once it is finished or ``wait`` seconds have passed."""

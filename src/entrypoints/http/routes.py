@@ -17,6 +17,7 @@ from entrypoints.http.body import read_json_object
 from entrypoints.http.disconnect import unless_disconnected
 from entrypoints.http.job_routes import job_response, owner_of
 from entrypoints.http.negotiation import idempotency_key, prefers_async, prefers_plain_text
+from entrypoints.http.openapi import openapi_document
 from entrypoints.http.reply_headers import model_headers, reply_headers
 from entrypoints.http.streaming import MarkedStream
 from entrypoints.service_resources import service_resources, supports_model
@@ -61,6 +62,10 @@ class Routes:
         return JSONResponse(
             {"infernet_input": InfernetInput.model_json_schema(), "data": request_type.model_json_schema()}
         )
+
+    async def openapi(self, _: Request) -> Response:
+        """Describe every path, as OpenAPI 3.1."""
+        return JSONResponse(openapi_document(has_tokens=bool(self._container.settings.auth_tokens)))
 
     async def metrics(self, _: Request) -> Response:
         """Tell all processes' metrics, as Prometheus reads them."""

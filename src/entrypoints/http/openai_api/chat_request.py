@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
 from domain.errors import FieldProblem, InvalidRequestError
@@ -45,7 +45,9 @@ class MessageFields(Fields):
     """One message."""
 
     role: Literal["system", "developer", "user", "assistant"]
-    content: Annotated[list[TextPart], BeforeValidator(_as_parts)]
+    content: Annotated[
+        list[TextPart], BeforeValidator(_as_parts, json_schema_input_type=str | list[TextPart])
+    ]
 
     def message(self) -> ChatMessage:
         """Return it as the domain's; its parts are joined by line ends, as in vLLM."""
@@ -62,7 +64,7 @@ class ChatRequest(SamplingFields):
     tools: NotOffered = None
     functions: NotOffered = None
     audio: NotOffered = None
-    modalities: Annotated[Any, AfterValidator(_text_alone)] = None
+    modalities: Annotated[Any, AfterValidator(_text_alone), WithJsonSchema({"enum": [None, ["text"]]})] = None
 
     def prompts(self, default_max_tokens: int | None) -> list[Prompt]:
         """Return what to ask of the model, a prompt for each choice.

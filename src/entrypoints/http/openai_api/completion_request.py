@@ -28,6 +28,9 @@ def as_texts(value: Any) -> Any:
             raise PydanticCustomError("texts", "should be a string or a list of strings")
 
 
+TEXT_OR_TEXTS = BeforeValidator(as_texts, json_schema_input_type=str | list[str])
+
+
 def _one(best_of: int | None) -> int | None:
     if best_of is not None and best_of > 1:
         raise PydanticCustomError("not_supported", "is not supported by this service")
@@ -37,7 +40,7 @@ def _one(best_of: int | None) -> int | None:
 class CompletionRequest(SamplingFields):
     """What to go on with, and how."""
 
-    prompt: Annotated[list[str], BeforeValidator(as_texts), Field(min_length=1, max_length=MAX_PROMPTS)]
+    prompt: Annotated[list[str], TEXT_OR_TEXTS, Field(min_length=1, max_length=MAX_PROMPTS)]
     logprobs: Annotated[int, Field(ge=0, le=MAX_TOP_LOGPROBS)] | None = None
     best_of: Annotated[int | None, AfterValidator(_one)] = None
     echo: NotOffered = None

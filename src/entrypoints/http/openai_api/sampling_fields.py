@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
 import pydantic_core
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
 from domain.constraints import OutputConstraint
@@ -31,10 +31,14 @@ def _listed(value: Any) -> Any:
     return [value] if isinstance(value, str) else value
 
 
-NotOffered = Annotated[Any, AfterValidator(_refused)]
+NotOffered = Annotated[
+    Any,
+    AfterValidator(_refused),
+    WithJsonSchema({"enum": [None, False, 0, "", [], {}], "description": "not offered"}),
+]
 """A field of OpenAI's that would change the answer and that the service cannot honour; empty ones pass."""
 
-TextOrList = Annotated[list[str], BeforeValidator(_listed)]
+TextOrList = Annotated[list[str], BeforeValidator(_listed, json_schema_input_type=str | list[str])]
 
 
 class Fields(BaseModel):
@@ -78,10 +82,10 @@ class SamplingFields(Fields):
     model: str | None = None
     n: Annotated[int, Field(ge=1, le=MAX_CHOICES)] | None = None
     max_tokens: Annotated[int, Field(ge=1)] | None = None
-    temperature: float | None = None
-    top_p: float | None = None
-    presence_penalty: float | None = None
-    frequency_penalty: float | None = None
+    temperature: Annotated[float, Field(ge=0, le=10)] | None = None
+    top_p: Annotated[float, Field(gt=0, le=1)] | None = None
+    presence_penalty: Annotated[float, Field(ge=-2, le=2)] | None = None
+    frequency_penalty: Annotated[float, Field(ge=-2, le=2)] | None = None
     seed: int | None = None
     stop: TextOrList | None = None
     stream: bool | None = None
@@ -90,8 +94,8 @@ class SamplingFields(Fields):
     logit_bias: NotOffered = None
 
     top_k: int | None = None
-    min_p: float | None = None
-    repetition_penalty: float | None = None
+    min_p: Annotated[float, Field(ge=0, le=1)] | None = None
+    repetition_penalty: Annotated[float, Field(gt=0, le=10)] | None = None
     ignore_eos: bool | None = None
     priority: Annotated[int, Field(ge=-(2**31), lt=2**31)] | None = None
     structured_outputs: StructuredOutputs | None = None
