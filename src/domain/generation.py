@@ -10,6 +10,7 @@ from domain.constraints import OutputConstraint
 
 MAX_STOP_SEQUENCES = 16
 MAX_TOP_LOGPROBS = 20
+MIN_REPETITION_PENALTY = 0.01
 
 
 class SamplingParameters(BaseModel):
@@ -26,11 +27,13 @@ class SamplingParameters(BaseModel):
     max_tokens: Annotated[int, Field(ge=1, le=1_000_000)] | None = Field(
         default=None, description="tokens to generate at most; absent: the service's default"
     )
-    temperature: Annotated[float, Field(ge=0, le=10)] = Field(default=0.0, description="0 is greedy")
+    temperature: Annotated[float, Field(ge=0, le=10)] = Field(
+        default=0.0, description="0, and what is less than a thousandth, is greedy"
+    )
     top_k: Annotated[int, Field(ge=0, le=1_000_000)] = Field(default=0, description="0 switches it off")
     top_p: Annotated[float, Field(gt=0, le=1)] = Field(default=1.0, description="1 switches it off")
     min_p: Annotated[float, Field(ge=0, le=1)] = Field(default=0.0, description="0 switches it off")
-    repetition_penalty: Annotated[float, Field(gt=0, le=10)] = Field(
+    repetition_penalty: Annotated[float, Field(ge=MIN_REPETITION_PENALTY, le=10)] = Field(
         default=1.0, description="over prompt and answer; 1 switches it off"
     )
     presence_penalty: Annotated[float, Field(ge=-2, le=2)] = Field(

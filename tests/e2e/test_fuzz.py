@@ -43,7 +43,7 @@ data = st.fixed_dictionaries(
                 "top_k": st.integers(0, 1_000_000),
                 "top_p": st.floats(0, 1, exclude_min=True),
                 "min_p": st.floats(0, 1),
-                "repetition_penalty": st.floats(0, 10, exclude_min=True),
+                "repetition_penalty": st.floats(0.01, 10),
                 "seed": st.none() | st.integers(0, 2**63 - 1),
                 "stop": st.lists(st.text(min_size=1, max_size=256), max_size=16),
             },

@@ -437,6 +437,25 @@ def test_a_form_that_cannot_be_followed_ends_its_own_answer_alone() -> None:
     assert caller.events.empty()
 
 
+class Incalculable(CountsInTens):
+    """Whose allowed tokens cannot be told."""
+
+    def allows(self, token_id: int) -> bool:
+        raise ZeroDivisionError
+
+
+def test_a_token_that_cannot_be_chosen_ends_the_answers_of_its_step_and_not_the_engine() -> None:
+    engine = new_engine(CachingModelRunner(2, MAX_LENGTH), 2)
+    caller, later = Caller(), Caller()
+    engine.submit(sequence(caller, [1, 2], 20, constraint=Incalculable(8)))
+    with pytest.raises(BackendError, match="could not be chosen"):
+        caller.result()
+    engine.submit(sequence(later, [3], 10))
+
+    assert later.result()[0] == expected_text([3], 10)
+    engine.stop()
+
+
 def test_a_prefix_that_was_computed_before_is_not_computed_again() -> None:
     model = CachingModelRunner(2, 200, num_blocks=8)
     engine = new_engine(model, 2, chunk=500, num_blocks=8)

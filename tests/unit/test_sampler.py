@@ -140,6 +140,33 @@ def test_openais_penalties_count_the_answer_alone() -> None:
     assert drawn == [0, 1, 0, 2, 0]
 
 
+@given(
+    temperature=st.floats(0, 10),
+    top_p=st.floats(0, 1, exclude_min=True),
+    min_p=st.floats(0, 1),
+    repetition_penalty=st.floats(0.01, 10),
+    penalty=st.floats(-2, 2),
+)
+def test_the_smallest_and_largest_numbers_choose_a_token(
+    temperature: float, top_p: float, min_p: float, repetition_penalty: float, penalty: float
+) -> None:
+    parameters = SamplingParameters(
+        temperature=temperature,
+        top_p=top_p,
+        min_p=min_p,
+        repetition_penalty=repetition_penalty,
+        presence_penalty=penalty,
+        frequency_penalty=penalty,
+        seed=1,
+    )
+    row = RowSampling(parameters, [0, 1])
+
+    for seed in range(4):
+        token_id = chosen(row, random_logits(seed=seed))
+        row.observe(token_id)
+        assert 0 <= token_id < 200
+
+
 @given(seed=st.integers(0, 10_000), num_rows=st.integers(1, 6))
 def test_rows_of_all_kinds_are_drawn_as_each_is_alone(seed: int, num_rows: int) -> None:
     random = np.random.default_rng(seed)

@@ -5,6 +5,7 @@ Each step: drop what was cancelled, read some of the prompts, decode one token f
 any thread; they wait for bookkeeping at most, never for the model.
 """
 
+import logging
 import threading
 import time
 from collections.abc import Callable, Iterable
@@ -22,6 +23,8 @@ from adapters.onnx.sampler import Floats, Ints, log_softmax_at, sample_rows
 from adapters.onnx.scheduler import Scheduler
 from adapters.onnx.sequence import LabelScoring, Sequence, TextEmbedding, Work
 from domain.errors import BackendError, ServiceError, UnavailableError
+
+log = logging.getLogger(__name__)
 
 
 class ModelRunner(Protocol):
@@ -310,7 +313,17 @@ class Engine:
             sequence.lookup.learn(sequence.num_cached - num_checked, len(guesses))
 
     def _take_tokens(self, rows: list[Sequence], logits: Floats) -> bool:
-        """Choose the next token of each row; returns whether one of them is finished."""
+        """Choose the next token of each row; returns whether one of them is finished, or failed."""
+        try:
+            appends = self._chosen(rows, logits)
+        except Exception:  # what one request asks for must not end the engine, which all have in common
+            log.exception("no token could be chosen")
+            self._end(rows, BackendError("the next token could not be chosen"))
+            return True
+        return self._finish(rows, appends)
+
+    def _chosen(self, rows: list[Sequence], logits: Floats) -> list[Callable[[], bool]]:
+        """Choose the next token of each row; returns what gives it to the row."""
         wanted = [index for index, row in enumerate(rows) if row.wants_logprobs]
         model_logits = logits[wanted]  # a copy: the sampler changes them
         token_ids = sample_rows(logits, [row.sampling for row in rows])
@@ -326,13 +339,10 @@ class Engine:
                 strict=True,
             )
         )
-        return self._finish(
-            rows,
-            [
-                partial(row.append, token_id, logprobs.get(index))
-                for index, (row, token_id) in enumerate(zip(rows, token_ids, strict=True))
-            ],
-        )
+        return [
+            partial(row.append, token_id, logprobs.get(index))
+            for index, (row, token_id) in enumerate(zip(rows, token_ids, strict=True))
+        ]
 
     def _finish(self, rows: list[Sequence], appends: list[Callable[[], bool]]) -> bool:
         """Let each row take its tokens; returns whether one of them is finished, or failed."""

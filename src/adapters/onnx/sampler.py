@@ -19,6 +19,8 @@ Ints = npt.NDArray[np.int64]
 CANDIDATE_WEIGHTS = 1e-3, 1e-5, 0.0
 """Tokens at least this likely, next to the likeliest, are sorted: by the first bound that leaves all that the
 filters may keep."""
+LEAST_TEMPERATURE = 1e-3
+"""Below it the likeliest token is all that is left; and a much smaller one is 0 as float32."""
 DRAW_BLOCK = 256
 """Weights summed together before one is drawn."""
 
@@ -45,7 +47,7 @@ class RowSampling:
 
     @property
     def is_greedy(self) -> bool:
-        return self.parameters.temperature == 0
+        return self.parameters.temperature < LEAST_TEMPERATURE
 
     @property
     def filters(self) -> bool:

@@ -9,7 +9,7 @@ from pydantic_core import PydanticCustomError
 
 from domain.constraints import OutputConstraint
 from domain.errors import FieldProblem, InvalidRequestError
-from domain.generation import SamplingParameters
+from domain.generation import MIN_REPETITION_PENALTY, SamplingParameters
 from domain.messages import Prompt
 from domain.validation import validated
 
@@ -95,7 +95,7 @@ class SamplingFields(Fields):
 
     top_k: int | None = None
     min_p: Annotated[float, Field(ge=0, le=1)] | None = None
-    repetition_penalty: Annotated[float, Field(gt=0, le=10)] | None = None
+    repetition_penalty: Annotated[float, Field(ge=MIN_REPETITION_PENALTY, le=10)] | None = None
     ignore_eos: bool | None = None
     priority: Annotated[int, Field(ge=-(2**31), lt=2**31)] | None = None
     structured_outputs: StructuredOutputs | None = None
