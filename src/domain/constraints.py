@@ -7,6 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_vali
 MAX_CHOICES = 1024
 MAX_PATTERN_CHARACTERS = 65_536
 
+ChoiceText = Annotated[str, StringConstraints(min_length=1, max_length=4096)]
 Pattern = Annotated[str, StringConstraints(min_length=1, max_length=MAX_PATTERN_CHARACTERS)]
 
 
@@ -21,7 +22,7 @@ class OutputConstraint(BaseModel):
     regex: Pattern | None = Field(
         default=None, description="a text that this regular expression matches whole"
     )
-    choices: tuple[Annotated[str, StringConstraints(min_length=1, max_length=4096)], ...] | None = Field(
+    choices: tuple[ChoiceText, ...] | None = Field(
         default=None, min_length=1, max_length=MAX_CHOICES, description="one of these texts"
     )
     grammar: Pattern | None = Field(default=None, description="a sentence of this Lark grammar")

@@ -6,6 +6,7 @@ from typing import Annotated, Any, TypeAlias
 
 from pydantic import (
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Field,
     StringConstraints,
@@ -26,8 +27,24 @@ ERROR_FIELDS = {"code", "name", "description"}
 HexStr = Annotated[str, StringConstraints(strip_whitespace=True, pattern=HEX_PATTERN)]
 """Bytes as hex digits, with or without 0x; an empty string is no bytes."""
 
+ONCHAIN_DATA_SCHEMA: dict[str, Any] = {
+    "if": {"properties": {"source": {"const": 0}}},
+    "then": {"properties": {"data": {"type": "string", "format": "abi-hex"}}},
+}
+"""Contract ABI encoding of what the workflow reads, as hex digits."""
+
 RequestData: TypeAlias = dict[str, Any] | list[Any] | str
 """What a request type validates: an object, or another container's whole output."""
+
+
+def _not_boolean(value: Any) -> Any:
+    if isinstance(value, bool):
+        raise PydanticCustomError("int_type", "Input should be a valid integer")
+    return value
+
+
+NotBoolean = BeforeValidator(_not_boolean)
+"""Python takes true for 1."""
 
 
 class InfernetInputSource(IntEnum):
@@ -51,12 +68,14 @@ class InfernetInput(BaseModel):
     Unknown fields are ignored, since nodes add some.
     """
 
-    source: InfernetInputSource = Field(description="0: on chain, 1: off chain")
+    model_config = ConfigDict(json_schema_extra=ONCHAIN_DATA_SCHEMA)
+
+    source: Annotated[InfernetInputSource, NotBoolean] = Field(description="0: on chain, 1: off chain")
     data: HexStr | dict[str, Any] | list[Any] | str = Field(
         description="hex for on-chain input, with or without 0x, empty for none; an object for off-chain "
         "input, or the whole output of another container that ran before this one"
     )
-    destination: JobLocation | None = Field(
+    destination: Annotated[JobLocation | None, NotBoolean] = Field(
         default=None, description="0: on chain, 1: off chain, 2: stream; absent from nodes before 1.0"
     )
     requires_proof: bool | None = Field(

@@ -26,7 +26,7 @@ COUNT: Schema = {"type": "integer", "minimum": 0}
 ERROR: Schema = {"$ref": REF.format(model="Error")}
 OPENAI_ERROR: Schema = {"$ref": REF.format(model="OpenAIError")}
 JOB: Schema = {"$ref": REF.format(model="Job")}
-EVENTS: Schema = {"type": "string", "description": "server-sent events"}
+EVENTS: Schema = {"description": "server-sent events"}
 REQUEST_ERRORS = (400, 408, 413, 415, 500, 503, 504)
 
 
@@ -64,7 +64,10 @@ def _parameter(name: str, where: str, schema: Schema, text: str) -> dict[str, An
 JOB_ID = _parameter("job_id", "path", STRING, "the id of a job")
 WORKFLOW = _parameter("name", "path", STRING, "a workflow's name in LLM_WORKFLOWS")
 KEY = _parameter(
-    "Idempotency-Key", "header", {"type": "string", "maxLength": 255}, "the same key is the same job"
+    "Idempotency-Key",
+    "header",
+    {"type": "string", "maxLength": 255, "format": "unique-key"},
+    "the same key is the same job",
 )
 PREFER = _parameter("Prefer", "header", STRING, "respond-async: a job, at once")
 OUTPUT: dict[str, Schema] = {

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
+from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
 from domain.errors import FieldProblem, InvalidRequestError
@@ -54,8 +54,16 @@ class MessageFields(Fields):
         return ChatMessage(ROLES[self.role], "\n".join(part.text for part in self.content))
 
 
+LOGPROBS_SCHEMA: dict[str, Any] = {
+    "if": {"properties": {"top_logprobs": {"type": "integer"}}, "required": ["top_logprobs"]},
+    "then": {"properties": {"logprobs": {"const": True}}, "required": ["logprobs"]},
+}
+
+
 class ChatRequest(SamplingFields):
     """What to answer, and how."""
+
+    model_config = ConfigDict(json_schema_extra=LOGPROBS_SCHEMA)
 
     messages: Annotated[list[MessageFields], Field(min_length=1)]
     max_completion_tokens: Annotated[int, Field(ge=1)] | None = None

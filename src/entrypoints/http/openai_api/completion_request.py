@@ -28,7 +28,8 @@ def as_texts(value: Any) -> Any:
             raise PydanticCustomError("texts", "should be a string or a list of strings")
 
 
-TEXT_OR_TEXTS = BeforeValidator(as_texts, json_schema_input_type=str | list[str])
+SomeText = Annotated[str, Field(min_length=1)]
+TEXT_OR_TEXTS = BeforeValidator(as_texts, json_schema_input_type=SomeText | list[SomeText])
 
 
 def _one(best_of: int | None) -> int | None:
@@ -40,7 +41,7 @@ def _one(best_of: int | None) -> int | None:
 class CompletionRequest(SamplingFields):
     """What to go on with, and how."""
 
-    prompt: Annotated[list[str], TEXT_OR_TEXTS, Field(min_length=1, max_length=MAX_PROMPTS)]
+    prompt: Annotated[list[SomeText], TEXT_OR_TEXTS, Field(min_length=1, max_length=MAX_PROMPTS)]
     logprobs: Annotated[int, Field(ge=0, le=MAX_TOP_LOGPROBS)] | None = None
     best_of: Annotated[int | None, AfterValidator(_one)] = None
     echo: NotOffered = None

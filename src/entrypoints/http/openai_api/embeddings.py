@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from domain.generation import Embedding
-from entrypoints.http.openai_api.completion_request import TEXT_OR_TEXTS
+from entrypoints.http.openai_api.completion_request import TEXT_OR_TEXTS, SomeText
 from entrypoints.http.openai_api.sampling_fields import Fields, NotOffered
 
 MAX_INPUTS = 2048
@@ -18,7 +18,7 @@ class EmbeddingsRequest(Fields):
     """What to embed."""
 
     model: str | None = None
-    input: Annotated[list[str], TEXT_OR_TEXTS, Field(min_length=1, max_length=MAX_INPUTS)]
+    input: Annotated[list[SomeText], TEXT_OR_TEXTS, Field(min_length=1, max_length=MAX_INPUTS)]
     encoding_format: Literal["float", "base64"] | None = None
     dimensions: NotOffered = None
 

@@ -7,7 +7,7 @@ import pydantic_core
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
-from domain.constraints import OutputConstraint
+from domain.constraints import ChoiceText, OutputConstraint, Pattern
 from domain.errors import FieldProblem, InvalidRequestError
 from domain.generation import MIN_REPETITION_PENALTY, SamplingParameters
 from domain.messages import Prompt
@@ -37,6 +37,9 @@ NotOffered = Annotated[
     WithJsonSchema({"enum": [None, False, 0, "", [], {}], "description": "not offered"}),
 ]
 """A field of OpenAI's that would change the answer and that the service cannot honour; empty ones pass."""
+
+Regex = Annotated[Pattern, Field(json_schema_extra={"format": "llguidance-regex"})]
+Grammar = Annotated[Pattern, Field(json_schema_extra={"format": "lark"})]
 
 TextOrList = Annotated[list[str], BeforeValidator(_listed, json_schema_input_type=str | list[str])]
 
@@ -70,9 +73,9 @@ class StructuredOutputs(Fields):
     """vLLM's way to ask for a form."""
 
     json_schema: dict[str, Any] | str | None = Field(default=None, alias="json")
-    regex: str | None = None
-    choice: list[str] | None = None
-    grammar: str | None = None
+    regex: Regex | None = None
+    choice: list[ChoiceText] | None = None
+    grammar: Grammar | None = None
     json_object: bool | None = None
 
 
@@ -100,9 +103,9 @@ class SamplingFields(Fields):
     priority: Annotated[int, Field(ge=-(2**31), lt=2**31)] | None = None
     structured_outputs: StructuredOutputs | None = None
     guided_json: dict[str, Any] | str | None = None
-    guided_regex: str | None = None
-    guided_choice: list[str] | None = None
-    guided_grammar: str | None = None
+    guided_regex: Regex | None = None
+    guided_choice: list[ChoiceText] | None = None
+    guided_grammar: Grammar | None = None
 
     @property
     def num_choices(self) -> int:
