@@ -3,7 +3,7 @@
 Several workers share one engine process, which has the model: it is started before them, and stopped when
 they have answered their last requests.
 
-Hypercorn returns when it is told to stop, and when a worker died. Its own status does not tell the two
+Hypercorn returns when it is told to stop, and when no worker lives long. Its own status does not tell the two
 apart, so the signals that arrive are noted beside its handlers.
 """
 
@@ -25,6 +25,7 @@ from entrypoints.engine_socket import ENGINE_SOCKET
 from entrypoints.engine_supervisor import ENGINE_NAME, EngineSupervisor
 from entrypoints.launch_folder import LAUNCH_FOLDER, METRICS_FOLDER
 from entrypoints.start_failure import EXIT_CONFIGURATION, START_FAILURE_FILE
+from entrypoints.worker_supervision import WorkerSupervision
 
 APPLICATION = "entrypoints.asgi:app"
 DEFAULTS = "python:entrypoints.hypercorn_defaults"
@@ -45,7 +46,7 @@ def launch(arguments: Sequence[str], *, has_backend: bool = True) -> int:
 
     Returns:
         0 when told to stop, ``EXIT_CONFIGURATION`` when a worker or the engine could not start as configured,
-        ``EXIT_WORKER_DIED`` when a worker ended otherwise, or the engine before it served.
+        ``EXIT_WORKER_DIED`` when workers ended otherwise again and again, or the engine before it served.
     """
     chooses_config = any(a in {"-c", "--config"} or a.startswith("--config=") for a in arguments)
     defaults = [] if chooses_config else ["--config", DEFAULTS]
@@ -55,6 +56,7 @@ def launch(arguments: Sequence[str], *, has_backend: bool = True) -> int:
         signals = stack.enter_context(_ArrivingSignals())
         start_failure = folder / "start_failure"
         os.environ[START_FAILURE_FILE] = str(start_failure)
+        WorkerSupervision(start_failure.exists).install()
         metrics = folder / "metrics"
         metrics.mkdir()
         os.environ[LAUNCH_FOLDER], os.environ[METRICS_FOLDER] = str(folder), str(metrics)

@@ -6,6 +6,7 @@ import signal
 import socket
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -208,11 +209,38 @@ def test_the_workers_of_a_launcher_that_is_killed_end_too() -> None:
             httpx2.get(running.url)
 
 
-def test_a_worker_that_dies_ends_the_service_with_a_status_that_says_so(settings: dict[str, Any]) -> None:
-    with service("--workers=1", **settings | {"LLM_BACKEND": "scripted"}) as running:
-        os.kill(running.worker_pids[0], signal.SIGKILL)
+@pytest.mark.parametrize("num_workers", [1, 2])
+def test_a_worker_that_dies_is_replaced(num_workers: int) -> None:
+    with service(f"--workers={num_workers}", LLM_BACKEND="scripted") as running:
+        before = running.worker_pids
+        os.kill(before[0], signal.SIGKILL)
+        running.wait_for_log("a worker ended and is replaced")
+        running.wait_until_ready()
 
-        assert running.process.wait(20) not in {0, 78}
+        assert running.post(DATA | {"text": "yes"}).json() == "yes"
+        assert len(running.worker_pids) == num_workers
+        assert before[0] not in running.worker_pids
+        assert running.stop() == 0
+
+
+def test_workers_that_die_again_and_again_end_the_service_with_a_status_that_says_so() -> None:
+    with service("--workers=1", LLM_BACKEND="scripted") as running:
+        deadline_s = time.monotonic() + 60
+        while running.process.poll() is None and time.monotonic() < deadline_s:
+            for pid in running.worker_pids:
+                with suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+            time.sleep(0.05)
+
+        assert running.process.returncode not in {None, 0, 78}
+
+
+def test_signals_at_once_stop_the_service_as_one_does() -> None:
+    with service("--workers=2", LLM_BACKEND="scripted") as running:
+        for _ in range(200):
+            os.killpg(running.process.pid, signal.SIGTERM)
+
+        assert running.process.wait(20) == 0
 
 
 def test_no_text_of_a_caller_is_in_the_log(two_workers: ServiceProcess) -> None:
