@@ -38,6 +38,7 @@ NotOffered = Annotated[
 ]
 """A field of OpenAI's that would change the answer and that the service cannot honour; empty ones pass."""
 
+Choices = Annotated[list[ChoiceText], Field(min_length=1)]
 Regex = Annotated[Pattern, Field(json_schema_extra={"format": "llguidance-regex"})]
 Grammar = Annotated[Pattern, Field(json_schema_extra={"format": "lark"})]
 
@@ -74,7 +75,7 @@ class StructuredOutputs(Fields):
 
     json_schema: dict[str, Any] | str | None = Field(default=None, alias="json")
     regex: Regex | None = None
-    choice: list[ChoiceText] | None = None
+    choice: Choices | None = None
     grammar: Grammar | None = None
     json_object: bool | None = None
 
@@ -104,7 +105,7 @@ class SamplingFields(Fields):
     structured_outputs: StructuredOutputs | None = None
     guided_json: dict[str, Any] | str | None = None
     guided_regex: Regex | None = None
-    guided_choice: list[ChoiceText] | None = None
+    guided_choice: Choices | None = None
     guided_grammar: Grammar | None = None
 
     @property
