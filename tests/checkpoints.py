@@ -18,9 +18,10 @@ from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
 Floats = npt.NDArray[np.float32]
 
 SPECIAL_TOKENS = ("<end>", "<user>", "<assistant>")
+NO_SYSTEM_ROLE = "{% if message.role == 'system' %}{{ raise_exception('no system role') }}{% endif %}"
 CHAT_TEMPLATE = (
     "{% for message in messages %}"
-    "{% if message.role == 'system' %}{{ raise_exception('no system role') }}{% endif %}"
+    f"{NO_SYSTEM_ROLE}"
     "<{{ message.role }}>{{ message.content }}<end>{% endfor %}"
     "{% if add_generation_prompt %}<assistant>{% endif %}"
 )

@@ -90,6 +90,12 @@ class JournalContract:
         assert job is not None
         assert job.num_attempts == 2
 
+    async def test_a_clock_that_is_set_back_leaves_no_job_behind(self, journal: Journal) -> None:
+        await self.add(journal, "a", "c")
+
+        assert await self.claim(journal, "d", now_s=60) == [], "by a little"
+        assert await self.claim(journal, "d", now_s=9) == ["a"]
+
     async def test_a_lease_is_renewed_for_what_is_still_ones_own(self, journal: Journal) -> None:
         for job_id in "abcd":
             await self.add(journal, job_id, "c")

@@ -400,7 +400,7 @@ async def test_a_job_that_another_took_over_is_let_go() -> None:
     async with serving(workflow, journal) as (service, served):
         job = await service.submit(served, asking(), "o", None)
         await until(lambda: workflow.num_asked == 1)
-        await journal.claim("another", [served.identity], now_s=time.time() + 60, lease_s=99, limit=1)
+        await journal.claim("another", [served.identity], now_s=time.time() + 60, lease_s=30, limit=1)
         await until(lambda: not service._running)
         taken = await journal.get(job.job_id, "o")
 
@@ -419,7 +419,7 @@ async def test_a_caller_whose_job_another_took_over_gets_what_that_one_stored(
         asked = asyncio.create_task(service.answer(served, asking(), "o", key))
         await until(lambda: workflow.num_asked == 1)
         (job,) = await journal.claim(
-            "another", [served.identity], now_s=time.time() + 60, lease_s=99, limit=1
+            "another", [served.identity], now_s=time.time() + 60, lease_s=30, limit=1
         )
         await asyncio.sleep(0.05)
         workflow.gate.set()

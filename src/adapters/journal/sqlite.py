@@ -48,7 +48,9 @@ CREATE INDEX unfinished ON jobs (state, number) WHERE state IN ('queued', 'runni
 CREATE INDEX finished ON jobs (finished_s) WHERE finished_s IS NOT NULL;
 """
 
-IS_LEFT = "((state = 'queued' AND due_s <= :now_s) OR (state = 'running' AND lease_until_s < :now_s))"
+IS_OVER = "lease_until_s NOT BETWEEN :now_s AND :now_s + 10 * :lease_s"
+"""A lease much longer than one that is given now was given before the clock was set back."""
+IS_LEFT = f"((state = 'queued' AND due_s <= :now_s) OR (state = 'running' AND {IS_OVER}))"
 IS_MINE = "job_id = :job_id AND claimant = :claimant AND state = 'running'"
 
 
@@ -128,7 +130,7 @@ class SqliteJournal:
             "claimant": claimant,
             "identities": json.dumps(list(identities)),
             "now_s": now_s,
-            "lease_until_s": now_s + lease_s,
+            "lease_s": lease_s,
             "limit": limit,
         }
         chosen = (
@@ -142,7 +144,7 @@ class SqliteJournal:
             with _transaction(connection):
                 rows = connection.execute(
                     "UPDATE jobs SET state = 'running', claimant = :claimant, "  # noqa: S608 - own text
-                    "num_attempts = num_attempts + 1, lease_until_s = :lease_until_s "
+                    "num_attempts = num_attempts + 1, lease_until_s = :now_s + :lease_s "
                     f"WHERE number IN ({chosen}) RETURNING *",
                     values,
                 ).fetchall()

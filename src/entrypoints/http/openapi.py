@@ -66,7 +66,7 @@ WORKFLOW = _parameter("name", "path", STRING, "a workflow's name in LLM_WORKFLOW
 KEY = _parameter(
     "Idempotency-Key",
     "header",
-    {"type": "string", "maxLength": 255, "format": "unique-key"},
+    {"type": "string", "maxLength": 255},
     "the same key is the same job",
 )
 PREFER = _parameter("Prefer", "header", STRING, "respond-async: a job, at once")

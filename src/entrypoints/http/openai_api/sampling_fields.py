@@ -39,6 +39,7 @@ NotOffered = Annotated[
 """A field of OpenAI's that would change the answer and that the service cannot honour; empty ones pass."""
 
 Choices = Annotated[list[ChoiceText], Field(min_length=1)]
+JsonText = Annotated[str, Field(json_schema_extra={"format": "json"})]
 Regex = Annotated[Pattern, Field(json_schema_extra={"format": "llguidance-regex"})]
 Grammar = Annotated[Pattern, Field(json_schema_extra={"format": "lark"})]
 
@@ -73,7 +74,7 @@ class ResponseFormat(Fields):
 class StructuredOutputs(Fields):
     """vLLM's way to ask for a form."""
 
-    json_schema: dict[str, Any] | str | None = Field(default=None, alias="json")
+    json_schema: dict[str, Any] | JsonText | None = Field(default=None, alias="json")
     regex: Regex | None = None
     choice: Choices | None = None
     grammar: Grammar | None = None
@@ -103,7 +104,7 @@ class SamplingFields(Fields):
     ignore_eos: bool | None = None
     priority: Annotated[int, Field(ge=-(2**31), lt=2**31)] | None = None
     structured_outputs: StructuredOutputs | None = None
-    guided_json: dict[str, Any] | str | None = None
+    guided_json: dict[str, Any] | JsonText | None = None
     guided_regex: Regex | None = None
     guided_choice: Choices | None = None
     guided_grammar: Grammar | None = None
