@@ -50,6 +50,8 @@ def _run(options: argparse.Namespace, hypercorn_arguments: list[str]) -> int:
             from entrypoints.proofs import run_proof_command as run
         case "jobs":
             from entrypoints.job_command import run_jobs_command as run
+        case "bench":
+            from entrypoints.load_command import run_bench_command as run
         case _:
             from entrypoints.doctor import examine
 
@@ -149,9 +151,21 @@ def _parser() -> argparse.ArgumentParser:
     perplexity = model_commands.add_parser("perplexity", help="measure a model folder on two fixed texts")
     perplexity.add_argument("folder", type=Path)
     perplexity.add_argument("--reference", type=Path, help="a folder to compare with, e.g. at fp32")
+    _add_bench_command(commands)
     _add_circuit_commands(commands)
     _add_proof_commands(commands)
     return parser
+
+
+def _add_bench_command(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    bench = commands.add_parser(
+        "bench", help="look how fast a server with OpenAI's API answers; its token in LLM_BENCH_TOKEN"
+    )
+    bench.add_argument("url", help="e.g. http://127.0.0.1:4999")
+    bench.add_argument("--callers", default="1,4,16", help="at once, one after the other (default: 1,4,16)")
+    bench.add_argument("--seconds", type=float, default=10.0, help="for each (default: 10)")
+    bench.add_argument("--tokens", type=int, default=64, help="of an answer at most (default: 64)")
+    bench.add_argument("--model", help="its name there (default: the first that the server lists)")
 
 
 def _add_circuit_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:

@@ -1,6 +1,6 @@
 """Serves callers for a while, injects faults meanwhile, and checks that nothing is lost or wrong.
 
-The callers ask in every way (``requests``); rude clients come beside them (``rude_clients``). The engine, the
+The callers ask in every way (``callers``); rude clients come beside them (``rude_clients``). The engine, the
 workers and the provers are killed at random, the engine is stopped for longer than its watchdog allows, many
 more requests than usual come at once, and the whole service is stopped and started again.
 """
@@ -21,7 +21,7 @@ from typing import Any
 
 import httpx2
 
-from tests.chaos.requests import ANSWER_TIMEOUT_S, Asking, Ended, Expected, Outcome
+from tests.chaos.callers import ANSWER_TIMEOUT_S, Asking, Ended, Expected, Outcome
 from tests.chaos.rude_clients import RudeClient
 from tests.service_process import ServiceProcess, started
 

@@ -6,7 +6,7 @@ import random
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 
-from tests.chaos.requests import TEXTS, payload_of
+from tests.chaos.callers import TEXTS, payload_of
 
 PAUSE_S = 0.3
 GARBAGE = (

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.chaos.callers import VECTOR_SIZE
 from tests.chaos.fault_run import FaultRun
-from tests.chaos.requests import VECTOR_SIZE
 from tests.heads import write_head
 from tests.proving import built_circuit
 

@@ -52,7 +52,10 @@ def fill(path: Path) -> None:
 
 
 def test_a_full_disk_refuses_new_jobs_and_loses_none(small_disk: Path) -> None:
-    settings = {"LLM_JOURNAL": "sqlite", "LLM_JOURNAL_PATH": str(small_disk / "journal.sqlite3")}
+    settings: dict[str, Any] = {
+        "LLM_JOURNAL": "sqlite",
+        "LLM_JOURNAL_PATH": str(small_disk / "journal.sqlite3"),
+    }
     with service(LLM_BACKEND="scripted", **settings) as running:
         before = [running.post(data_of(f"early {n}"), headers=LATER).json()["id"] for n in range(5)]
         filling = small_disk / "filling"
@@ -76,7 +79,7 @@ def test_a_full_disk_refuses_new_jobs_and_loses_none(small_disk: Path) -> None:
 
 def test_a_locked_journal_refuses_jobs_and_nothing_else_meanwhile(tmp_path: Path) -> None:
     journal = tmp_path / "journal.sqlite3"
-    settings = {"LLM_JOURNAL": "sqlite", "LLM_JOURNAL_PATH": str(journal)}
+    settings: dict[str, Any] = {"LLM_JOURNAL": "sqlite", "LLM_JOURNAL_PATH": str(journal)}
     with service(LLM_BACKEND="scripted", **settings) as running:
         before = running.post(data_of("early"), headers=LATER).json()["id"]
         assert results(running, [before]) == ["early"]
