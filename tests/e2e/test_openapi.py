@@ -130,7 +130,7 @@ def test_a_method_that_there_is_not_is_told_those_that_there_are(running: Servic
 
 @pytest.mark.parametrize("has_tokens", [True, False])
 def test_where_tokens_are_needed_it_says_so(*, has_tokens: bool) -> None:
-    document = openapi_document(has_tokens=has_tokens)
+    document = openapi_document(has_tokens=has_tokens, has_proofs=True)
 
     operation = document["paths"]["/service_output"]["post"]
     assert ("401" in operation["responses"]) is ("security" in operation) is has_tokens

@@ -26,6 +26,7 @@ COUNT: Schema = {"type": "integer", "minimum": 0}
 ERROR: Schema = {"$ref": REF.format(model="Error")}
 OPENAI_ERROR: Schema = {"$ref": REF.format(model="OpenAIError")}
 JOB: Schema = {"$ref": REF.format(model="Job")}
+NO_PROOF: Schema = {"enum": [None, False], "description": "no workflow here attaches a proof"}
 EVENTS: Schema = {"description": "server-sent events"}
 REQUEST_ERRORS = (400, 408, 413, 415, 500, 503, 504)
 
@@ -194,11 +195,12 @@ OPERATIONS: dict[tuple[str, str], Operation] = {
 }
 
 
-def openapi_document(*, has_tokens: bool) -> dict[str, Any]:
+def openapi_document(*, has_tokens: bool, has_proofs: bool) -> dict[str, Any]:
     """Return the document.
 
     Args:
         has_tokens: whether callers need a bearer token.
+        has_proofs: whether some workflow may attach one.
     """
     bodies = sorted({op.body for op in OPERATIONS.values() if op.body is not None}, key=lambda b: b.__name__)
     _, schemas = models_json_schema([(body, "validation") for body in bodies], ref_template=REF)
@@ -207,6 +209,8 @@ def openapi_document(*, has_tokens: bool) -> dict[str, Any]:
         needs_token = has_tokens and not operation.is_open
         paths.setdefault(path, {})[method.lower()] = _operation_content(operation, needs_token=needs_token)
     components: dict[str, Any] = {"schemas": {**schemas.get("$defs", {}), **SCHEMAS}}
+    if not has_proofs:
+        components["schemas"]["InfernetInput"]["properties"]["requires_proof"] = NO_PROOF
     if has_tokens:
         components["securitySchemes"] = {"bearer": {"type": "http", "scheme": "bearer"}}
     return {

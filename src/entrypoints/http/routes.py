@@ -65,7 +65,12 @@ class Routes:
 
     async def openapi(self, _: Request) -> Response:
         """Describe every path, as OpenAPI 3.1."""
-        return JSONResponse(openapi_document(has_tokens=bool(self._container.settings.auth_tokens)))
+        container = self._container
+        return JSONResponse(
+            openapi_document(
+                has_tokens=bool(container.settings.auth_tokens), has_proofs=container.prover is not None
+            )
+        )
 
     async def metrics(self, _: Request) -> Response:
         """Tell all processes' metrics, as Prometheus reads them."""

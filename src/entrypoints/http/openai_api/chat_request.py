@@ -8,7 +8,14 @@ from pydantic_core import PydanticCustomError
 from domain.errors import FieldProblem, InvalidRequestError
 from domain.generation import MAX_TOP_LOGPROBS
 from domain.messages import ChatMessage, Prompt, Role
-from entrypoints.http.openai_api.sampling_fields import Fields, NotOffered, SamplingFields, repeated
+from entrypoints.http.openai_api.sampling_fields import (
+    STREAM_RULE,
+    Fields,
+    NotOffered,
+    SamplingFields,
+    repeated,
+    required_with,
+)
 
 ROLES: dict[str, Role] = {
     "system": "system",
@@ -54,16 +61,13 @@ class MessageFields(Fields):
         return ChatMessage(ROLES[self.role], "\n".join(part.text for part in self.content))
 
 
-LOGPROBS_SCHEMA: dict[str, Any] = {
-    "if": {"properties": {"top_logprobs": {"type": "integer"}}, "required": ["top_logprobs"]},
-    "then": {"properties": {"logprobs": {"const": True}}, "required": ["logprobs"]},
-}
+LOGPROBS_RULE = required_with("top_logprobs", {"type": "integer"}, "logprobs", {"const": True})
 
 
 class ChatRequest(SamplingFields):
     """What to answer, and how."""
 
-    model_config = ConfigDict(json_schema_extra=LOGPROBS_SCHEMA)
+    model_config = ConfigDict(json_schema_extra={"allOf": [STREAM_RULE, LOGPROBS_RULE]})
 
     messages: Annotated[list[MessageFields], Field(min_length=1)]
     max_completion_tokens: Annotated[int, Field(ge=1)] | None = None

@@ -2,13 +2,13 @@
 
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BeforeValidator, Field
+from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field
 from pydantic_core import PydanticCustomError
 
 from domain.errors import FieldProblem, InvalidRequestError
 from domain.generation import MAX_TOP_LOGPROBS
 from domain.messages import Prompt
-from entrypoints.http.openai_api.sampling_fields import NotOffered, SamplingFields, repeated
+from entrypoints.http.openai_api.sampling_fields import STREAM_RULE, NotOffered, SamplingFields, repeated
 
 MAX_PROMPTS = 64
 MAX_ANSWERS = 128
@@ -40,6 +40,8 @@ def _one(best_of: int | None) -> int | None:
 
 class CompletionRequest(SamplingFields):
     """What to go on with, and how."""
+
+    model_config = ConfigDict(json_schema_extra={"allOf": [STREAM_RULE]})
 
     prompt: Annotated[list[SomeText], TEXT_OR_TEXTS, Field(min_length=1, max_length=MAX_PROMPTS)]
     logprobs: Annotated[int, Field(ge=0, le=MAX_TOP_LOGPROBS)] | None = None

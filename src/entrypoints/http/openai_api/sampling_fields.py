@@ -46,6 +46,16 @@ Grammar = Annotated[Pattern, Field(json_schema_extra={"format": "lark"})]
 TextOrList = Annotated[list[str], BeforeValidator(_listed, json_schema_input_type=str | list[str])]
 
 
+def required_with(
+    field: str, value: dict[str, Any], other: str, other_value: dict[str, Any]
+) -> dict[str, Any]:
+    """Return the JSON schema of: where ``field`` is ``value``, ``other`` must be ``other_value``."""
+    return {
+        "if": {"properties": {field: value}, "required": [field]},
+        "then": {"properties": {other: other_value}, "required": [other]},
+    }
+
+
 class Fields(BaseModel):
     """A body, or a part of one: types are strict, a null is as good as absent, unknown fields are ignored."""
 
@@ -67,6 +77,10 @@ class JsonSchema(Fields):
 class ResponseFormat(Fields):
     """OpenAI's way to ask for JSON."""
 
+    model_config = ConfigDict(
+        json_schema_extra=required_with("type", {"const": "json_schema"}, "json_schema", {"type": "object"})
+    )
+
     type: Literal["text", "json_object", "json_schema"]
     json_schema: JsonSchema | None = None
 
@@ -79,6 +93,9 @@ class StructuredOutputs(Fields):
     choice: Choices | None = None
     grammar: Grammar | None = None
     json_object: bool | None = None
+
+
+STREAM_RULE = required_with("stream_options", {"type": "object"}, "stream", {"const": True})
 
 
 class SamplingFields(Fields):
