@@ -206,6 +206,9 @@ class Settings(BaseSettings):
     max_concurrent_requests: PositiveInt = Field(default=256, validation_alias="LLM_MAX_CONCURRENT_REQUESTS")
     max_hook_threads: PositiveInt = Field(default=16, validation_alias="LLM_MAX_HOOK_THREADS")
     max_body_bytes: PositiveInt = Field(default=1_048_576, validation_alias="LLM_MAX_BODY_BYTES")
+    max_connections: PositiveInt = Field(default=512, validation_alias="LLM_MAX_CONNECTIONS")
+    header_timeout_s: PositiveFloat = Field(default=10.0, validation_alias="LLM_HEADER_TIMEOUT_S")
+    body_timeout_s: PositiveFloat = Field(default=30.0, validation_alias="LLM_BODY_TIMEOUT_S")
 
     log_level: str = Field(
         default="info", pattern="^(debug|info|warning|error)$", validation_alias="LLM_LOG_LEVEL"

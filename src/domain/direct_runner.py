@@ -80,7 +80,7 @@ class DirectRunner:
             raise NotSupportedError(f"the backend of {self.model.model_id} does not offer embeddings")
         permit = self._permits.take()
         try:
-            with Deadline(self._limits.request_timeout_s):
+            with Deadline(self._limits.request_timeout_s, self._limits.drain):
                 embeddings: list[Embedding] = []
                 for start in range(0, len(texts), EMBEDDINGS_AT_ONCE):
                     batch = texts[start : start + EMBEDDINGS_AT_ONCE]
@@ -96,7 +96,7 @@ class DirectRunner:
             raise NotSupportedError(f"the backend of {self.model.model_id} does not offer label scores")
         permit = self._permits.take()
         try:
-            with Deadline(self._limits.request_timeout_s):
+            with Deadline(self._limits.request_timeout_s, self._limits.drain):
                 return await scorer.score_labels(messages, labels)
         finally:
             permit.release()
@@ -106,7 +106,7 @@ class DirectRunner:
             refuse_unsupported(prompt, self._generator)
         permit = self._permits.take()
         try:
-            with Deadline(self._limits.request_timeout_s):
+            with Deadline(self._limits.request_timeout_s, self._limits.drain):
                 async with aclosing(choice_chunks(self._generator, prompts)) as chunks:
                     async for chunk in chunks:
                         yield chunk

@@ -12,13 +12,14 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing
 from contextvars import copy_context
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
 
 from pydantic import BaseModel
 
 from domain.deadline import Deadline
+from domain.drain import Drain
 from domain.errors import (
     ConfigurationError,
     FieldProblem,
@@ -55,6 +56,8 @@ class RunnerLimits:
     request_timeout_s: float = 170.0
     max_concurrent_requests: int = 256
     max_hook_threads: int = 16
+    drain: Drain = field(default_factory=Drain)
+    """Ends what is under way when the service stops."""
 
 
 class WorkflowRunner:
@@ -127,13 +130,14 @@ class WorkflowRunner:
                 asked of a workflow that attaches none.
             OverloadedError: ``max_concurrent_requests`` are already running.
             DeadlineExceededError: ``request_timeout_s`` passed.
+            UnavailableError: the service stopped before.
             WorkflowError: a hook raised, or returned what JSON cannot hold.
         """
         request = self.checked(data, requires_proof=requires_proof)
         permit = self._permits.take()
         try:
             with RequestMeter() as meter, ProofRequest(is_required=requires_proof):
-                with Deadline(self._limits.request_timeout_s):
+                with Deadline(self._limits.request_timeout_s, self._limits.drain):
                     output = await self._output(request, permit)
                 return WorkflowReply(checked_output(output), meter)
         finally:
@@ -161,7 +165,7 @@ class WorkflowRunner:
 
         async def pieces() -> AsyncGenerator[str]:
             try:
-                with RequestMeter(), Deadline(self._limits.request_timeout_s):
+                with RequestMeter(), Deadline(self._limits.request_timeout_s, self._limits.drain):
                     async for piece in self._pieces(request, permit):
                         yield piece
             finally:

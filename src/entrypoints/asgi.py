@@ -6,6 +6,7 @@ What can never work ends the process with one message and a non-zero exit.
 from adapters.settings import read_settings
 from adapters.telemetry.logs import configure_logs
 from domain.errors import ConfigurationError
+from entrypoints.connections import ConnectionLimits, Connections
 from entrypoints.container import build_container
 from entrypoints.engine_socket import engine_socket
 from entrypoints.http.app import create_app
@@ -16,6 +17,9 @@ end_with_launcher()
 try:
     settings = read_settings()
     configure_logs(settings.log_level, settings.log_format)
-    app = create_app(build_container(settings, engine_socket=engine_socket()), on_start_failure=end_process)
+    container = build_container(settings, engine_socket=engine_socket())
+    app = create_app(container, on_start_failure=end_process)
+    limits = ConnectionLimits(settings.max_connections, settings.header_timeout_s)
+    Connections(limits, container.drain).install()
 except ConfigurationError as error:
     end_process(error)

@@ -17,6 +17,7 @@ from adapters.infernet import build_codec
 from adapters.settings import Backend, JournalKind, Settings, WorkflowSettings
 from adapters.telemetry.metrics import Metrics
 from domain.direct_runner import DirectRunner
+from domain.drain import Drain
 from domain.errors import ConfigurationError, ServiceError
 from domain.generation import Capability
 from domain.job_service import JobOptions, JobService
@@ -52,6 +53,8 @@ class Container:
     """By name; ``DEFAULT_WORKFLOW_NAME`` is the one at ``/service_output``."""
     jobs: JobService
     metrics: Metrics
+    drain: Drain
+    """Begun by who closes the connections."""
 
     async def open(self) -> None:
         """Load the model and set the workflows up.
@@ -77,7 +80,8 @@ class Container:
             raise
 
     async def close(self) -> None:
-        """Stop the jobs, close the workflows, then the backend."""
+        """Stop the jobs, close the workflows, then the backend; once what is under way has ended."""
+        await self.drain.finished()
         await self.jobs.close()
         for workflow in self.workflows.values():
             await workflow.close()
@@ -137,6 +141,7 @@ def build_container(
         workflows,
         JobService(build_journal(settings), workflows, options, observers),
         metrics,
+        limits.drain,
     )
 
 

@@ -12,8 +12,9 @@ import os
 import signal
 import socket
 import sys
+import threading
 from argparse import ArgumentParser
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -21,6 +22,7 @@ from typing import Self
 
 from hypercorn.__main__ import main as hypercorn
 
+from entrypoints.backlog import refuse_backlog
 from entrypoints.engine_socket import ENGINE_SOCKET
 from entrypoints.engine_supervisor import ENGINE_NAME, EngineSupervisor
 from entrypoints.launch_folder import LAUNCH_FOLDER, METRICS_FOLDER
@@ -53,7 +55,7 @@ def launch(arguments: Sequence[str], *, has_backend: bool = True) -> int:
     num_workers = _num_workers(arguments)
     with ExitStack() as stack:
         folder = Path(stack.enter_context(TemporaryDirectory(prefix=FOLDER, ignore_cleanup_errors=True)))
-        signals = stack.enter_context(_ArrivingSignals())
+        signals = stack.enter_context(_ArrivingSignals(refuse_backlog))
         start_failure = folder / "start_failure"
         os.environ[START_FAILURE_FILE] = str(start_failure)
         WorkerSupervision(start_failure.exists).install()
@@ -90,24 +92,37 @@ def _num_workers(arguments: Sequence[str]) -> int:
 
 
 class _ArrivingSignals:
-    """Notes each signal that arrives as a byte, whatever handlers are set meanwhile."""
+    """Notes the signals that arrive, whatever handlers are set meanwhile.
 
-    def __init__(self) -> None:
+    Args:
+        on_stop: called in a thread of its own, at the first that tells to stop; the end of the context waits
+            for it.
+    """
+
+    def __init__(self, on_stop: Callable[[], None]) -> None:
         self._reading, self._writing = socket.socketpair()
-        self._reading.setblocking(False)  # noqa: FBT003 - its own signature
-        self._writing.setblocking(False)  # noqa: FBT003
+        self._writing.setblocking(False)  # noqa: FBT003 - its own signature
+        self._on_stop = on_stop
+        self._has_stop = threading.Event()
+        self._reader = threading.Thread(target=self._read, name="signals", daemon=True)
 
     def __enter__(self) -> Self:
         signal.set_wakeup_fd(self._writing.fileno(), warn_on_full_buffer=False)
+        self._reader.start()
         return self
 
     def __exit__(self, *_: object) -> None:
         signal.set_wakeup_fd(-1)
-        self._reading.close()
         self._writing.close()
+        self._reader.join()
+        self._reading.close()
 
     def has_stop(self) -> bool:
         """Tell whether SIGTERM or SIGINT arrived."""
-        with suppress(BlockingIOError):
-            return not STOP_SIGNALS.isdisjoint(self._reading.recv(4096))
-        return False
+        return self._has_stop.is_set()
+
+    def _read(self) -> None:
+        while numbers := self._reading.recv(4096):
+            if not self._has_stop.is_set() and not STOP_SIGNALS.isdisjoint(numbers):
+                self._has_stop.set()
+                self._on_stop()

@@ -7,7 +7,6 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.types import Message
 
-from entrypoints.http import body
 from entrypoints.http.body import read_json_object
 
 
@@ -23,12 +22,11 @@ def request_of(*messages: Message) -> Request:
     return Request({"type": "http", "method": "POST", "headers": []}, receive)
 
 
-async def test_a_body_that_does_not_arrive_is_a_408(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(body, "BODY_TIMEOUT_S", 0.02)
+async def test_a_body_that_does_not_arrive_is_a_408() -> None:
     stalled = request_of({"type": "http.request", "body": b'{"sour', "more_body": True})
 
     with pytest.raises(HTTPException, match=r"within 0\.02 s") as caught:
-        await read_json_object(stalled, max_bytes=100)
+        await read_json_object(stalled, max_bytes=100, timeout_s=0.02)
     assert caught.value.status_code == 408
 
 

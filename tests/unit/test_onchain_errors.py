@@ -13,7 +13,6 @@ from adapters.scripted import ScriptedTextGenerator
 from adapters.settings import Settings
 from domain.ports import TextGenerator
 from entrypoints.container import build_container
-from entrypoints.http import body
 from entrypoints.http.app import create_app
 from tests.fakes.backends import EndlessTextGenerator, FailingTextGenerator
 
@@ -61,14 +60,12 @@ async def test_what_the_framework_refuses_has_a_code(
     assert_stays_off_the_chain(response, status)
 
 
-async def test_a_body_that_does_not_arrive_has_a_code(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(body, "BODY_TIMEOUT_S", 0.05)
-
+async def test_a_body_that_does_not_arrive_has_a_code() -> None:
     async def stalling() -> AsyncIterator[bytes]:
         yield b'{"source": 0,'
         await asyncio.Event().wait()
 
-    async with client_of() as client:
+    async with client_of(LLM_BODY_TIMEOUT_S=0.05) as client:
         headers = {"Content-Type": "application/json"}
         response = await client.post(PATH, content=stalling(), headers=headers)
 

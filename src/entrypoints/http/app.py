@@ -31,7 +31,12 @@ def create_app(
     jobs = JobRoutes(container)
     settings = container.settings
     openai = OpenAIRoutes(
-        container.direct, OpenAIOptions(settings.max_body_bytes, settings.default_parameters.max_tokens)
+        container.direct,
+        OpenAIOptions(
+            settings.max_body_bytes,
+            settings.default_parameters.max_tokens,
+            body_timeout_s=settings.body_timeout_s,
+        ),
     )
     tokens = [token.get_secret_value() for token in settings.auth_tokens]
 

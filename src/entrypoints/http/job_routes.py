@@ -1,5 +1,6 @@
 """``/jobs``: recorded work, for the token that made it."""
 
+import time
 from datetime import UTC, datetime
 from typing import Any
 
@@ -13,6 +14,8 @@ from entrypoints.http.disconnect import unless_disconnected
 from entrypoints.http.errors import error_content, status_of
 
 MAX_WAIT_S = 60.0
+WAIT_STEP_S = 0.5
+"""Between looks whether the service is stopping, which ends the wait."""
 MAX_PAGE = 1000
 DEFAULT_PAGE = 100
 
@@ -60,6 +63,7 @@ class JobRoutes:
 
     def __init__(self, container: Container) -> None:
         self._jobs = container.jobs
+        self._drain = container.drain
 
     async def page(self, request: Request) -> Response:
         """List the caller's jobs, the newest first; ``before`` is the last id of the page before."""
@@ -77,8 +81,16 @@ class JobRoutes:
     async def get(self, request: Request) -> Response:
         """Return a job, once it is finished or ``wait`` seconds have passed."""
         wait_s = _number(request, "wait", 0, most=MAX_WAIT_S)
-        work = self._jobs.get(request.path_params["job_id"], owner_of(request), wait_s=wait_s)
-        return job_response(await unless_disconnected(request, work))
+        return job_response(await unless_disconnected(request, self._waited(request, wait_s)))
+
+    async def _waited(self, request: Request, wait_s: float) -> Job:
+        job_id, owner = request.path_params["job_id"], owner_of(request)
+        deadline_s = time.monotonic() + wait_s
+        while True:
+            left_s = 0.0 if self._drain.has_begun else deadline_s - time.monotonic()
+            job = await self._jobs.get(job_id, owner, wait_s=max(0.0, min(left_s, WAIT_STEP_S)))
+            if job.state.is_final or left_s <= 0:
+                return job
 
     async def remove(self, request: Request) -> Response:
         """Cancel a job, or erase it when it is finished."""

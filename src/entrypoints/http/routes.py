@@ -7,7 +7,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 
-from domain.errors import FieldProblem, InvalidRequestError
+from domain.errors import FieldProblem, InvalidRequestError, UnavailableError
 from domain.jobs import JobOutcome, StoredReply
 from domain.requests import InfernetInput, JobLocation
 from domain.served_workflow import ServedWorkflow
@@ -42,6 +42,8 @@ class Routes:
 
     async def ready(self, _: Request) -> Response:
         """Tell whether a request could be served now; 503 otherwise."""
+        if self._container.drain.has_begun:
+            raise UnavailableError("the service is stopping")
         await self._container.generator.ping()
         model = self._container.generator.model
         return JSONResponse({"status": "ready", "model": model.model_id, "provider": model.provider})
@@ -83,7 +85,10 @@ class Routes:
         headers = request.headers
         facts = request.state.log_facts
         facts["workflow"] = workflow.name
-        payload = await read_json_object(request, max_bytes=self._container.settings.max_body_bytes)
+        settings = self._container.settings
+        payload = await read_json_object(
+            request, max_bytes=settings.max_body_bytes, timeout_s=settings.body_timeout_s
+        )
         infernet_input = validated(InfernetInput, payload)
         key = idempotency_key(headers.get("idempotency-key"))
         if infernet_input.destination is JobLocation.STREAM:

@@ -12,7 +12,7 @@ from domain.direct_runner import DirectRunner
 from domain.errors import InvalidRequestError, NotFoundError
 from domain.generation import FinishReason, Usage
 from domain.validation import validated
-from entrypoints.http.body import read_json_object
+from entrypoints.http.body import BODY_TIMEOUT_S, read_json_object
 from entrypoints.http.disconnect import unless_disconnected
 from entrypoints.http.openai_api.answer_forms import AnswerForm, ChatForm, CompletionForm, total_usage
 from entrypoints.http.openai_api.chat_request import ChatRequest
@@ -37,6 +37,7 @@ class OpenAIOptions:
     chat_max_tokens: int | None
     """Of an answer where the request does not say; None: as many as the context has room for."""
     completion_max_tokens: int | None = OPENAI_COMPLETION_TOKENS
+    body_timeout_s: float = BODY_TIMEOUT_S
 
 
 class OpenAIRoutes:
@@ -91,7 +92,10 @@ class OpenAIRoutes:
         return JSONResponse(content, headers=model_headers(model))
 
     async def _read(self, request: Request, fields: type[FieldsT]) -> FieldsT:
-        payload = await read_json_object(request, max_bytes=self._options.max_body_bytes)
+        options = self._options
+        payload = await read_json_object(
+            request, max_bytes=options.max_body_bytes, timeout_s=options.body_timeout_s
+        )
         return validated(fields, payload)
 
     async def _answer(
