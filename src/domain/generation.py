@@ -8,9 +8,13 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from domain.constraints import OutputConstraint
 
+MAX_ANSWER_TOKENS = 1_000_000
+MAX_TOP_K = 1_000_000
 MAX_STOP_SEQUENCES = 16
 MAX_TOP_LOGPROBS = 20
 MIN_REPETITION_PENALTY = 0.01
+
+StopSequence = Annotated[str, StringConstraints(min_length=1, max_length=256)]
 
 
 class SamplingParameters(BaseModel):
@@ -24,13 +28,13 @@ class SamplingParameters(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
-    max_tokens: Annotated[int, Field(ge=1, le=1_000_000)] | None = Field(
+    max_tokens: Annotated[int, Field(ge=1, le=MAX_ANSWER_TOKENS)] | None = Field(
         default=None, description="tokens to generate at most; absent: the service's default"
     )
     temperature: Annotated[float, Field(ge=0, le=10)] = Field(
         default=0.0, description="0, and what is less than a thousandth, is greedy"
     )
-    top_k: Annotated[int, Field(ge=0, le=1_000_000)] = Field(default=0, description="0 switches it off")
+    top_k: Annotated[int, Field(ge=0, le=MAX_TOP_K)] = Field(default=0, description="0 switches it off")
     top_p: Annotated[float, Field(gt=0, le=1)] = Field(default=1.0, description="1 switches it off")
     min_p: Annotated[float, Field(ge=0, le=1)] = Field(default=0.0, description="0 switches it off")
     repetition_penalty: Annotated[float, Field(ge=MIN_REPETITION_PENALTY, le=10)] = Field(
@@ -45,7 +49,7 @@ class SamplingParameters(BaseModel):
     seed: Annotated[int, Field(ge=0, lt=2**63)] | None = Field(
         default=None, description="the same seed repeats a sampled answer; absent: a fresh one"
     )
-    stop: tuple[Annotated[str, StringConstraints(min_length=1, max_length=256)], ...] = Field(
+    stop: tuple[StopSequence, ...] = Field(
         default=(),
         max_length=MAX_STOP_SEQUENCES,
         description="the answer ends before the first of these strings",

@@ -240,6 +240,10 @@ def test_the_services_own_bound_is_that_of_an_answer_which_names_none() -> None:
     assert prompt_of(HELLO, LLM_DEFAULT_PARAMETERS='{"max_tokens": 9}').parameters.max_tokens == 9
 
 
+def test_a_whole_number_may_be_written_with_a_point() -> None:
+    assert prompt_of(HELLO | {"max_tokens": 5.0, "top_k": 3.0}).parameters.max_tokens == 5
+
+
 def test_every_field_reaches_the_model() -> None:
     prompt = prompt_of(
         HELLO

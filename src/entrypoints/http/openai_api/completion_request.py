@@ -8,7 +8,13 @@ from pydantic_core import PydanticCustomError
 from domain.errors import FieldProblem, InvalidRequestError
 from domain.generation import MAX_TOP_LOGPROBS
 from domain.messages import Prompt
-from entrypoints.http.openai_api.sampling_fields import STREAM_RULE, NotOffered, SamplingFields, repeated
+from entrypoints.http.openai_api.sampling_fields import (
+    STREAM_RULE,
+    NotOffered,
+    SamplingFields,
+    WholeNumber,
+    repeated,
+)
 
 MAX_PROMPTS = 64
 MAX_ANSWERS = 128
@@ -44,8 +50,8 @@ class CompletionRequest(SamplingFields):
     model_config = ConfigDict(json_schema_extra={"allOf": [STREAM_RULE]})
 
     prompt: Annotated[list[SomeText], TEXT_OR_TEXTS, Field(min_length=1, max_length=MAX_PROMPTS)]
-    logprobs: Annotated[int, Field(ge=0, le=MAX_TOP_LOGPROBS)] | None = None
-    best_of: Annotated[int | None, AfterValidator(_one)] = None
+    logprobs: Annotated[WholeNumber, Field(ge=0, le=MAX_TOP_LOGPROBS)] | None = None
+    best_of: Annotated[WholeNumber | None, AfterValidator(_one)] = None
     echo: NotOffered = None
     suffix: NotOffered = None
 

@@ -9,7 +9,14 @@ from pydantic_core import PydanticCustomError
 
 from domain.constraints import ChoiceText, OutputConstraint, Pattern
 from domain.errors import FieldProblem, InvalidRequestError
-from domain.generation import MIN_REPETITION_PENALTY, SamplingParameters
+from domain.generation import (
+    MAX_ANSWER_TOKENS,
+    MAX_STOP_SEQUENCES,
+    MAX_TOP_K,
+    MIN_REPETITION_PENALTY,
+    SamplingParameters,
+    StopSequence,
+)
 from domain.messages import Prompt
 from domain.validation import validated
 
@@ -25,6 +32,10 @@ def _refused(value: Any) -> Any:
     if value:
         raise PydanticCustomError("not_supported", "is not supported by this service")
     return value
+
+
+def _whole(value: Any) -> Any:
+    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 def _listed(value: Any) -> Any:
@@ -43,7 +54,14 @@ JsonText = Annotated[str, Field(json_schema_extra={"format": "json"})]
 Regex = Annotated[Pattern, Field(json_schema_extra={"format": "llguidance-regex"})]
 Grammar = Annotated[Pattern, Field(json_schema_extra={"format": "lark"})]
 
-TextOrList = Annotated[list[str], BeforeValidator(_listed, json_schema_input_type=str | list[str])]
+WholeNumber = Annotated[int, BeforeValidator(_whole, json_schema_input_type=int)]
+"""JSON does not tell 4.0 from 4."""
+
+StopSequences = Annotated[
+    list[StopSequence],
+    Field(max_length=MAX_STOP_SEQUENCES),
+    BeforeValidator(_listed, json_schema_input_type=StopSequence | list[StopSequence]),
+]
 
 
 def required_with(
@@ -102,24 +120,24 @@ class SamplingFields(Fields):
     """The fields of both kinds of request."""
 
     model: str | None = None
-    n: Annotated[int, Field(ge=1, le=MAX_CHOICES)] | None = None
-    max_tokens: Annotated[int, Field(ge=1)] | None = None
+    n: Annotated[WholeNumber, Field(ge=1, le=MAX_CHOICES)] | None = None
+    max_tokens: Annotated[WholeNumber, Field(ge=1, le=MAX_ANSWER_TOKENS)] | None = None
     temperature: Annotated[float, Field(ge=0, le=10)] | None = None
     top_p: Annotated[float, Field(gt=0, le=1)] | None = None
     presence_penalty: Annotated[float, Field(ge=-2, le=2)] | None = None
     frequency_penalty: Annotated[float, Field(ge=-2, le=2)] | None = None
-    seed: int | None = None
-    stop: TextOrList | None = None
+    seed: WholeNumber | None = None
+    stop: StopSequences | None = None
     stream: bool | None = None
     stream_options: StreamOptions | None = None
     response_format: ResponseFormat | None = None
     logit_bias: NotOffered = None
 
-    top_k: int | None = None
+    top_k: Annotated[WholeNumber, Field(le=MAX_TOP_K)] | None = None
     min_p: Annotated[float, Field(ge=0, le=1)] | None = None
     repetition_penalty: Annotated[float, Field(ge=MIN_REPETITION_PENALTY, le=10)] | None = None
     ignore_eos: bool | None = None
-    priority: Annotated[int, Field(ge=-(2**31), lt=2**31)] | None = None
+    priority: Annotated[WholeNumber, Field(ge=-(2**31), lt=2**31)] | None = None
     structured_outputs: StructuredOutputs | None = None
     guided_json: dict[str, Any] | JsonText | None = None
     guided_regex: Regex | None = None
