@@ -488,7 +488,7 @@ def test_embeddings_as_numbers_and_in_base64(client: TestClient) -> None:
 @pytest.mark.parametrize(
     ("fields", "param", "words"),
     [
-        ({"input": ["a", ""]}, "input.1", "at least 1 character"),
+        ({"input": ["a", ""]}, "input.1", "no text to embed"),
         ({"input": "a", "dimensions": 8}, "dimensions", "not supported"),
         ({"input": "a", "encoding_format": "hex"}, "encoding_format", "'base64'"),
         ({"input": [[1]]}, "input", "token ids"),

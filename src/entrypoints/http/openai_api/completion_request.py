@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field
+from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
 from domain.errors import FieldProblem, InvalidRequestError
@@ -34,7 +34,9 @@ def as_texts(value: Any) -> Any:
             raise PydanticCustomError("texts", "should be a string or a list of strings")
 
 
-SomeText = Annotated[str, Field(min_length=1)]
+SomeText = Annotated[str, WithJsonSchema({"type": "string", "minLength": 1})]
+"""The backend says what it misses in an empty one."""
+
 TEXT_OR_TEXTS = BeforeValidator(as_texts, json_schema_input_type=SomeText | list[SomeText])
 
 
