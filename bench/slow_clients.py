@@ -60,8 +60,8 @@ def slow_clients(port: int, number: int) -> Iterator[None]:
     """Have slow clients in a process of their own, there from the beginning of the context on."""
     command = [sys.executable, "-m", "bench.slow_clients", "--port", str(port), "--slow", str(number)]
     with Popen(command, stdout=PIPE) as process:
-        assert process.stdout is not None
-        process.stdout.readline()
+        if process.stdout is not None:
+            process.stdout.readline()
         try:
             yield
         finally:

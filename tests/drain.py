@@ -76,7 +76,7 @@ class Caller:
         self._keeps_connection = keeps_connection
         payload = {"source": 1, "destination": 2 if streams else 1, "data": WORDS}
         self._body = json.dumps(payload).encode()
-        self._random = random.Random(name)
+        self._random = random.Random(name)  # noqa: S311 - repeatable on purpose
         self._writer: asyncio.StreamWriter | None = None
 
     async def run(self) -> None:
@@ -175,7 +175,7 @@ async def _load(running: ServiceProcess, seed: int, num_callers: int) -> tuple[l
         for n in range(num_callers)
     ]
     tasks = [asyncio.create_task(caller.run()) for caller in callers]
-    await asyncio.sleep(random.Random(seed).uniform(0.7, 1.5))
+    await asyncio.sleep(random.Random(seed).uniform(0.7, 1.5))  # noqa: S311
     running.process.send_signal(signal.SIGTERM)
     signalled_s = time.monotonic()
     under_way = sum(not caller.asked[-1].is_done for caller in callers if caller.asked)

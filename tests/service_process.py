@@ -91,7 +91,9 @@ class ServiceProcess:
             assert time.monotonic() < deadline_s, self.log
             time.sleep(0.05)
 
-    def post(self, data: dict[str, Any], path: str = "/service_output", **options: Any) -> httpx2.Response:
+    def post(
+        self, data: dict[str, Any] | str, path: str = "/service_output", **options: Any
+    ) -> httpx2.Response:
         """Send an off-chain request."""
         payload = {"source": 1, "data": data}
         return httpx2.post(f"{self.url}{path}", json=payload, timeout=options.pop("timeout", 60), **options)

@@ -20,7 +20,7 @@ class Drain:
         self._is_too_late = False
 
     def begin(self, grace_s: float) -> None:
-        """Let what is under way end; after ``grace_s`` seconds it is interrupted. A second call does nothing."""
+        """Let what is under way end; after ``grace_s`` seconds it is interrupted. May be called again."""
         if not self.has_begun:
             self.has_begun = True
             asyncio.get_running_loop().call_later(grace_s, self._end)
@@ -37,7 +37,7 @@ class Drain:
     async def finished(self) -> None:
         """Return when nothing is under way, or what was interrupted has had time for its last words."""
         await asyncio.sleep(LOOK_EVERY_S)
-        while self.has_begun and self._num_held and not self._is_too_late:
+        while self.has_begun and self._num_held and not self._is_too_late:  # noqa: ASYNC110 - at the end, once
             await asyncio.sleep(LOOK_EVERY_S)
 
     def add(self, interrupt: Callable[[], None]) -> None:

@@ -64,9 +64,9 @@ def listening_sockets() -> list[socket.socket]:
     """Return copies of the sockets that this process has and that accept connections; Linux only."""
     folder = Path("/proc/self/fd")
     found = []
-    for name in os.listdir(folder) if folder.is_dir() else []:
+    for entry in list(folder.iterdir()) if folder.is_dir() else []:
         try:
-            candidate = socket.socket(fileno=os.dup(int(name)))
+            candidate = socket.socket(fileno=os.dup(int(entry.name)))
         except OSError:
             continue
         if candidate.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):

@@ -59,7 +59,7 @@ class Connections:
 
     def install(self) -> None:
         """Let Hypercorn make its connections here."""
-        hypercorn.asyncio.run.TCPServer = self._connection  # type: ignore[assignment, misc]
+        hypercorn.asyncio.run.TCPServer = self._connection  # type: ignore[assignment, attr-defined]
 
     def enter(self, connection: "Connection") -> bool:
         """Count one more; False where there is no room."""

@@ -15,7 +15,7 @@ import sys
 import threading
 from argparse import ArgumentParser
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Self

@@ -5,13 +5,14 @@ import json
 import socket
 import threading
 import time
+from typing import Any
 
 import httpx2
 from bench.slow_clients import BODY_HEAD, HEAD, send_slowly
 
 from tests.service_process import ServiceProcess, service
 
-LIMITS = {"LLM_BACKEND": "scripted", "LLM_HEADER_TIMEOUT_S": "1", "LLM_BODY_TIMEOUT_S": "1"}
+LIMITS: dict[str, Any] = {"LLM_BACKEND": "scripted", "LLM_HEADER_TIMEOUT_S": "1", "LLM_BODY_TIMEOUT_S": "1"}
 
 
 def test_who_sends_a_byte_at_a_time_gets_408_and_the_others_are_answered() -> None:
@@ -57,7 +58,11 @@ def test_who_says_nothing_is_closed_and_who_has_been_served_may_come_again_later
 
 
 def test_an_idle_connection_makes_room_and_one_at_work_does_not() -> None:
-    settings = {"LLM_BACKEND": "scripted", "LLM_SCRIPTED_DELAY_S": "0.3", "LLM_MAX_CONNECTIONS": "3"}
+    settings: dict[str, Any] = {
+        "LLM_BACKEND": "scripted",
+        "LLM_SCRIPTED_DELAY_S": "0.3",
+        "LLM_MAX_CONNECTIONS": "3",
+    }
     with service("--workers=1", **settings) as running:
         idle = [connected(running) for _ in range(3)]
         time.sleep(0.2)

@@ -11,7 +11,7 @@ from entrypoints.backlog import listening_sockets, refuse_backlog
 
 def listening_socket() -> socket.socket:
     listening = socket.create_server(("127.0.0.1", 0))
-    listening.setblocking(False)
+    listening.setblocking(False)  # noqa: FBT003 - its own signature
     return listening
 
 
