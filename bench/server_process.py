@@ -65,7 +65,12 @@ class ServerProcess:
     @property
     def memory_bytes(self) -> int:
         """Proportional set size of all: a page that several share counts once in the sum."""
-        return sum(map(proportional_bytes, self.pids))
+        return sum(size_bytes(pid, "Pss") for pid in self.pids)
+
+    @property
+    def resident_bytes(self) -> int:
+        """Resident set sizes, summed: what processes of others start to share or end changes nothing."""
+        return sum(size_bytes(pid, "Rss") for pid in self.pids)
 
     def stop(self) -> None:
         """Tell it to end; whatever is left of it after a while is killed."""
@@ -123,11 +128,11 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def proportional_bytes(pid: int) -> int:
-    """Return the proportional set size of a process; 0 when it is gone."""
+def size_bytes(pid: int, name: str) -> int:
+    """Return a size of a process, by its name in ``/proc/PID/smaps_rollup``; 0 when the process is gone."""
     try:
         for line in (PROC / str(pid) / "smaps_rollup").read_text().splitlines():
-            if line.startswith("Pss:"):
+            if line.startswith(f"{name}:"):
                 return int(line.split()[1]) * 1024
     except OSError:
         return 0

@@ -26,7 +26,7 @@ NUM_SAMPLES = 20
 
 
 async def soak(server: Server, num_requests: int) -> list[tuple[int, int]]:
-    """Send all; returns memory in bytes after so many requests, at even steps."""
+    """Send all; returns resident memory in bytes after so many requests, at even steps."""
     client = ChatClient(server.base_url, server.model)
     chance = random.Random("soak")  # noqa: S311 - repeatable, not secret
     step = max(1, num_requests // NUM_SAMPLES)
@@ -47,7 +47,7 @@ async def soak(server: Server, num_requests: int) -> list[tuple[int, int]]:
                 num_errors += (await asking).error is not None
             num_done += 1
             if num_done % step == 0:
-                samples.append((num_done, server.running.memory_bytes))
+                samples.append((num_done, server.running.resident_bytes))
 
     await asyncio.gather(*(caller() for _ in range(NUM_CALLERS)))
     if num_errors:
