@@ -2,7 +2,7 @@
 
 import os
 
-OURS = ("LLM_", "FLASK_LLM_", "HUGGING_FACE_", "HF_")
+OURS = ("LLM_", "FLASK_LLM_", "HUGGING_FACE_", "HF_", "OTEL_")
 
 
 def service_environment(settings: dict[str, str]) -> dict[str, str]:

@@ -214,6 +214,14 @@ class Settings(BaseSettings):
         default="info", pattern="^(debug|info|warning|error)$", validation_alias="LLM_LOG_LEVEL"
     )
     log_format: str = Field(default="auto", pattern="^(auto|json|pretty)$", validation_alias="LLM_LOG_FORMAT")
+    traces: str = Field(default="auto", pattern="^(auto|on|off)$", validation_alias="LLM_TRACES")
+    traces_exporter: str | None = Field(
+        default=None, pattern="^(otlp|none)$", validation_alias="OTEL_TRACES_EXPORTER"
+    )
+    otlp_endpoint: str | None = Field(default=None, validation_alias="OTEL_EXPORTER_OTLP_ENDPOINT")
+    otlp_traces_endpoint: str | None = Field(
+        default=None, validation_alias="OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"
+    )
     metrics_prefix: str = Field(
         default="llm", pattern="^[a-zA-Z_][a-zA-Z0-9_]*$", validation_alias="LLM_METRICS_PREFIX"
     )
@@ -227,6 +235,21 @@ class Settings(BaseSettings):
             kwargs=self.workflow_kw_args,
             chain=self.chain_format,
         )
+
+    @property
+    def has_traces(self) -> bool:
+        """Whether requests are traced: ``auto`` is on where OpenTelemetry's variables ask for it."""
+        if self.traces == "auto":
+            has_endpoint = bool(self.otlp_endpoint or self.otlp_traces_endpoint)
+            return self.traces_exporter == "otlp" or (self.traces_exporter is None and has_endpoint)
+        return self.traces == "on"
+
+    @property
+    def traces_url(self) -> str | None:
+        """Where traces go; None: where OpenTelemetry's SDK sends them by default."""
+        if self.otlp_traces_endpoint is not None or self.otlp_endpoint is None:
+            return self.otlp_traces_endpoint
+        return f"{self.otlp_endpoint.rstrip('/')}/v1/traces"
 
     @property
     def cache_folder(self) -> Path:

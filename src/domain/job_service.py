@@ -27,6 +27,7 @@ from domain.jobs import Job, JobOutcome, JobRequest, JobState, StoredError, Stor
 from domain.ports import Journal
 from domain.requests import InfernetInput
 from domain.served_workflow import ServedWorkflow
+from domain.tracing import NO_TRACES, Attributes, Tracer
 
 ResultT = TypeVar("ResultT")
 
@@ -88,6 +89,7 @@ class JobService:
         options: see ``JobOptions``.
         observer: is told of each attempt.
         now: seconds since the epoch.
+        tracer: is told of each attempt.
     """
 
     def __init__(
@@ -97,12 +99,15 @@ class JobService:
         options: JobOptions,
         observer: JobObserver,
         now: Callable[[], float] = time.time,
+        *,
+        tracer: Tracer = NO_TRACES,
     ) -> None:
         self._journal = journal
         self._workflows = workflows
         self._options = options
         self._observer = observer
         self._now = now
+        self._tracer = tracer
         self._claimant = uuid.uuid4().hex
         self._running: dict[str, asyncio.Task[JobOutcome | None]] = {}
         self._background: set[str] = set()
@@ -282,7 +287,7 @@ class JobService:
         return task
 
     def _start(self, job: Job, *, is_waited_for: bool) -> asyncio.Task[JobOutcome | None]:
-        task = asyncio.create_task(self._run(job, is_waited_for=is_waited_for))
+        task = asyncio.create_task(self._traced_run(job, is_waited_for=is_waited_for))
         self._running[job.job_id] = task
         if not is_waited_for:
             self._background.add(job.job_id)
@@ -302,6 +307,11 @@ class JobService:
         if task is not None:
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
+
+    async def _traced_run(self, job: Job, *, is_waited_for: bool) -> JobOutcome | None:
+        attributes: Attributes = {"llm.job.id": job.job_id, "llm.job.attempt": job.num_attempts}
+        with self._tracer.span(f"job {job.workflow}", attributes):
+            return await self._run(job, is_waited_for=is_waited_for)
 
     async def _run(self, job: Job, *, is_waited_for: bool) -> JobOutcome | None:
         """Make one attempt and store how it ended; None where the job is no longer this process's.

@@ -35,6 +35,7 @@ from domain.permits import Permit, Permits
 from domain.proof_request import ProofRequest
 from domain.reply_stream import ReplyStream
 from domain.requests import RequestData
+from domain.tracing import NO_TRACES, Attributes, Tracer
 from domain.validation import validated
 from domain.workflow import LLMInferenceWorkflow, WorkflowPorts
 
@@ -61,10 +62,28 @@ class RunnerLimits:
 
 
 class WorkflowRunner:
-    """One workflow, ready to serve."""
+    """One workflow, ready to serve.
 
-    def __init__(self, name: str, workflow: LLMInferenceWorkflow, limits: RunnerLimits) -> None:
+    Args:
+        name: in the settings.
+        workflow: constructed, not yet set up.
+        limits: on the requests under way.
+        tracer: told of each request, and of each hook's part in it.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        workflow: LLMInferenceWorkflow,
+        limits: RunnerLimits,
+        tracer: Tracer = NO_TRACES,
+    ) -> None:
         self.name = name
+        self._tracer = tracer
+        self._span: tuple[str, Attributes] = (
+            f"invoke_workflow {name}",
+            {"gen_ai.operation.name": "invoke_workflow", "gen_ai.workflow.name": name},
+        )
         self._workflow = workflow
         self._limits = limits
         self._permits = Permits(limits.max_concurrent_requests)
@@ -136,7 +155,11 @@ class WorkflowRunner:
         request = self.checked(data, requires_proof=requires_proof)
         permit = self._permits.take()
         try:
-            with RequestMeter() as meter, ProofRequest(is_required=requires_proof):
+            with (
+                RequestMeter() as meter,
+                ProofRequest(is_required=requires_proof),
+                self._tracer.span(*self._span),
+            ):
                 with Deadline(self._limits.request_timeout_s, self._limits.drain):
                     output = await self._output(request, permit)
                 return WorkflowReply(checked_output(output), meter)
@@ -165,7 +188,11 @@ class WorkflowRunner:
 
         async def pieces() -> AsyncGenerator[str]:
             try:
-                with RequestMeter(), Deadline(self._limits.request_timeout_s, self._limits.drain):
+                with (
+                    RequestMeter(),
+                    self._tracer.span(*self._span),
+                    Deadline(self._limits.request_timeout_s, self._limits.drain),
+                ):
                     async for piece in self._pieces(request, permit):
                         yield piece
             finally:
@@ -176,30 +203,35 @@ class WorkflowRunner:
         return stream
 
     async def _output(self, request: BaseModel, permit: Permit) -> Any:
-        prompt = await self._call(self._workflow.preprocess, permit, request)
-        generation = await self._call(self._workflow.generate, permit, prompt)
-        return await self._call(self._workflow.postprocess, permit, generation, request)
+        prompt = await self._step(self._workflow.preprocess, permit, request)
+        generation = await self._step(self._workflow.generate, permit, prompt)
+        return await self._step(self._workflow.postprocess, permit, generation, request)
 
     async def _pieces(self, request: BaseModel, permit: Permit) -> AsyncIterator[str]:
         if not self._workflow.streams_pieces:
             output = checked_output(await self._output(request, permit))
             yield output if isinstance(output, str) else json.dumps(output, ensure_ascii=False)
             return
-        prompt = await self._call(self._workflow.preprocess, permit, request)
+        prompt = await self._step(self._workflow.preprocess, permit, request)
         pieces: Any = self._workflow.stream(prompt)
         try:
-            if isinstance(pieces, AsyncGenerator):
-                async with aclosing(pieces):
-                    async for piece in pieces:
+            with self._tracer.span("stream"):
+                if isinstance(pieces, AsyncGenerator):
+                    async with aclosing(pieces):
+                        async for piece in pieces:
+                            yield _checked_piece(piece)
+                else:
+                    end = object()
+                    while (piece := await self._call(_next_piece, permit, pieces, end)) is not end:
                         yield _checked_piece(piece)
-            else:
-                end = object()
-                while (piece := await self._call(_next_piece, permit, pieces, end)) is not end:
-                    yield _checked_piece(piece)
         except ServiceError:
             raise
         except Exception as error:
             raise WorkflowError(f"the workflow's stream failed ({type(error).__name__})") from error
+
+    async def _step(self, hook: Callable[..., Any], permit: Permit, *arguments: Any) -> Any:
+        with self._tracer.span(hook.__name__):
+            return await self._call(hook, permit, *arguments)
 
     async def _call(self, hook: Callable[..., Any], permit: Permit, *arguments: Any) -> Any:
         try:

@@ -7,7 +7,7 @@ from adapters.settings import read_settings
 from adapters.telemetry.logs import configure_logs
 from domain.errors import ConfigurationError
 from entrypoints.connections import ConnectionLimits, Connections
-from entrypoints.container import build_container
+from entrypoints.container import build_container, build_tracer
 from entrypoints.engine_socket import engine_socket
 from entrypoints.http.app import create_app
 from entrypoints.parent_watch import end_with_launcher
@@ -16,8 +16,9 @@ from entrypoints.start_failure import end_process
 end_with_launcher()
 try:
     settings = read_settings()
-    configure_logs(settings.log_level, settings.log_format)
-    container = build_container(settings, engine_socket=engine_socket())
+    tracer = build_tracer(settings)
+    configure_logs(settings.log_level, settings.log_format, tracer)
+    container = build_container(settings, engine_socket=engine_socket(), tracer=tracer)
     app = create_app(container, on_start_failure=end_process)
     limits = ConnectionLimits(settings.max_connections, settings.header_timeout_s)
     Connections(limits, container.drain).install()

@@ -26,6 +26,8 @@ from domain.ports import DecisionHead, Journal, LabelScorer, Prover, TextEmbedde
 from domain.runner import RunnerLimits, WorkflowRunner
 from domain.served_workflow import ServedWorkflow
 from domain.telemetry import ObservedProver, ObservedTextGenerator
+from domain.traced_generation import TracedTextGenerator
+from domain.tracing import NO_TRACES, Tracer
 from domain.workflow import WorkflowPorts
 from entrypoints.engine_failure import end_broken_process
 from entrypoints.job_log import JobLog, JobObservers
@@ -55,6 +57,8 @@ class Container:
     metrics: Metrics
     drain: Drain
     """Begun by who closes the connections."""
+    tracer: Tracer
+    """Of the process: opened and closed by others."""
 
     async def open(self) -> None:
         """Load the model and set the workflows up.
@@ -106,7 +110,11 @@ class Container:
 
 
 def build_container(
-    settings: Settings, *, generator: TextGenerator | None = None, engine_socket: Path | None = None
+    settings: Settings,
+    *,
+    generator: TextGenerator | None = None,
+    engine_socket: Path | None = None,
+    tracer: Tracer = NO_TRACES,
 ) -> Container:
     """Wire the service.
 
@@ -114,13 +122,14 @@ def build_container(
         settings: what to wire.
         engine_socket: where the process that has the backend listens; None: this one has it.
         generator: stands in for the backend that the settings name; for tests.
+        tracer: told of requests; see ``build_tracer``.
 
     Raises:
         ConfigurationError: a workflow class or a backend's settings cannot work.
     """
     limits = runner_limits(settings)
     named = {DEFAULT_WORKFLOW_NAME: settings.default_workflow, **settings.workflows}
-    workflows = {name: _served(name, declared, limits, settings) for name, declared in named.items()}
+    workflows = {name: _served(name, declared, limits, settings, tracer) for name, declared in named.items()}
     options = JobOptions(
         max_running=settings.max_running_jobs,
         max_attempts=settings.job_max_attempts,
@@ -129,8 +138,8 @@ def build_container(
         request_timeout_s=settings.request_timeout_s,
     )
     metrics = Metrics(settings.metrics_prefix)
-    backend = generator or _backend(settings, engine_socket, metrics)
-    prover = build_prover(settings)
+    backend = generator or _backend(settings, engine_socket, metrics, tracer)
+    prover = build_prover(settings, tracer)
     observers = JobObservers(JobLog(), metrics)
     return Container(
         settings,
@@ -139,9 +148,10 @@ def build_container(
         build_decision_head(settings),
         None if prover is None else ObservedProver(prover, metrics),
         workflows,
-        JobService(build_journal(settings), workflows, options, observers),
+        JobService(build_journal(settings), workflows, options, observers, tracer=tracer),
         metrics,
         limits.drain,
+        tracer,
     )
 
 
@@ -154,16 +164,27 @@ def runner_limits(settings: Settings) -> RunnerLimits:
     )
 
 
-def _backend(settings: Settings, engine_socket: Path | None, metrics: Metrics) -> TextGenerator:
+def build_tracer(settings: Settings) -> Tracer:
+    """Build what is told of requests; once a process, since it has a thread."""
+    if not settings.has_traces:
+        return NO_TRACES
+    from adapters.telemetry.traces import OpenTelemetryTracer
+
+    return OpenTelemetryTracer(settings.service_id, settings.traces_url)
+
+
+def _backend(
+    settings: Settings, engine_socket: Path | None, metrics: Metrics, tracer: Tracer
+) -> TextGenerator:
     if engine_socket is None:
-        return build_generator(settings, metrics)
+        return build_generator(settings, metrics, tracer)
     from adapters.openai_http.engine import EngineTextGenerator
 
-    return EngineTextGenerator(engine_socket, will_never_start=somebody_told)
+    return EngineTextGenerator(engine_socket, will_never_start=somebody_told, headers=tracer.headers)
 
 
 def _served(
-    name: str, declared: WorkflowSettings, limits: RunnerLimits, settings: Settings
+    name: str, declared: WorkflowSettings, limits: RunnerLimits, settings: Settings, tracer: Tracer
 ) -> ServedWorkflow:
     workflow = construct_workflow(declared)
     chain_format = declared.chain or workflow.chain_format
@@ -181,7 +202,7 @@ def _served(
             code_digest(find_workflow_class(declared.class_path), type(codec)),
         )
     )
-    return ServedWorkflow(WorkflowRunner(name, workflow, limits), codec, declaration)
+    return ServedWorkflow(WorkflowRunner(name, workflow, limits, tracer), codec, declaration)
 
 
 def build_journal(settings: Settings) -> Journal:
@@ -196,23 +217,27 @@ def build_journal(settings: Settings) -> Journal:
             return SqliteJournal(settings.journal_path.expanduser(), options)
 
 
-def build_generator(settings: Settings, metrics: Metrics) -> TextGenerator:
-    """Build the backend that the settings name; the metrics are told of its work.
+def build_generator(settings: Settings, metrics: Metrics, tracer: Tracer = NO_TRACES) -> TextGenerator:
+    """Build the backend that the settings name; metrics and tracer are told of its work.
 
     Raises:
         ConfigurationError: its settings are incomplete, or its packages are not installed.
     """
-    return ObservedTextGenerator(_chosen_generator(settings, metrics), metrics)
+    observed = ObservedTextGenerator(_chosen_generator(settings, metrics, tracer), metrics)
+    if tracer is NO_TRACES:
+        return observed
+    is_remote = settings.backend is Backend.OPENAI
+    return TracedTextGenerator(observed, tracer, settings.backend.value, is_remote=is_remote)
 
 
-def _chosen_generator(settings: Settings, metrics: Metrics) -> TextGenerator:
+def _chosen_generator(settings: Settings, metrics: Metrics, tracer: Tracer) -> TextGenerator:
     match settings.backend:
         case Backend.ONNXRUNTIME:
-            return _onnx_generator(settings, metrics)
+            return _onnx_generator(settings, metrics, tracer)
         case Backend.OPTIMUM:
             return _optimum_generator(settings)
         case Backend.OPENAI:
-            return _openai_generator(settings)
+            return _openai_generator(settings, tracer)
         case Backend.SCRIPTED:
             from adapters.scripted import ScriptedTextGenerator
 
@@ -232,7 +257,7 @@ def build_decision_head(settings: Settings) -> DecisionHead | None:
     return OnnxDecisionHead(settings.decision_head.expanduser())
 
 
-def build_prover(settings: Settings) -> Prover | None:
+def build_prover(settings: Settings, tracer: Tracer = NO_TRACES) -> Prover | None:
     """Build the prover of the circuit that the settings name; None where they name none."""
     if settings.circuit is None:
         return None
@@ -249,10 +274,10 @@ def build_prover(settings: Settings) -> Prover | None:
         max_memory_bytes=settings.proof_memory_mib << 20,
         verifier_address=None if address is None else bytes.fromhex(address.removeprefix("0x")),
     )
-    return EzklProver(settings.circuit.expanduser(), options)
+    return EzklProver(settings.circuit.expanduser(), options, tracer)
 
 
-def _onnx_generator(settings: Settings, metrics: Metrics) -> TextGenerator:
+def _onnx_generator(settings: Settings, metrics: Metrics, tracer: Tracer) -> TextGenerator:
     from adapters.onnx.backend import OnnxOptions, OnnxTextGenerator
     from adapters.onnx.builder import SilentReporter
     from adapters.onnx.providers import ProviderChoice
@@ -277,6 +302,7 @@ def _onnx_generator(settings: Settings, metrics: Metrics) -> TextGenerator:
         ),
         partial(metrics.of_engine, model.model_id),
         end_broken_process,
+        tracer=tracer,
     )
 
 
@@ -296,7 +322,7 @@ def _optimum_generator(settings: Settings) -> TextGenerator:
     )
 
 
-def _openai_generator(settings: Settings) -> TextGenerator:
+def _openai_generator(settings: Settings, tracer: Tracer) -> TextGenerator:
     from adapters.openai_http.generator import OpenAITextGenerator
 
     if settings.openai_base_url is None:
@@ -309,4 +335,5 @@ def _openai_generator(settings: Settings) -> TextGenerator:
         connect_timeout_s=settings.openai_connect_timeout_s,
         read_timeout_s=settings.openai_read_timeout_s,
         max_retries=settings.openai_max_retries,
+        headers=tracer.headers,
     )

@@ -21,8 +21,9 @@ from adapters.settings import Settings, read_settings
 from adapters.telemetry.logs import configure_logs
 from adapters.telemetry.metrics import Metrics
 from domain.errors import ConfigurationError
+from domain.tracing import Tracer
 from entrypoints import hypercorn_defaults
-from entrypoints.container import build_generator, runner_limits
+from entrypoints.container import build_generator, build_tracer, runner_limits
 from entrypoints.http.engine_app import create_engine_app
 from entrypoints.start_failure import end_process
 
@@ -37,8 +38,9 @@ def run_engine(socket: Path, lifeline: Connection) -> None:
         signal.signal(number, lambda *_: None)
     try:
         settings = read_settings()
-        configure_logs(settings.log_level, settings.log_format)
-        app = _application(settings)
+        tracer = build_tracer(settings)
+        configure_logs(settings.log_level, settings.log_format, tracer)
+        app = _application(settings, tracer)
     except ConfigurationError as error:
         end_process(error)
     try:
@@ -51,9 +53,9 @@ def run_engine(socket: Path, lifeline: Connection) -> None:
             socket.parent.rmdir()
 
 
-def _application(settings: Settings) -> Starlette:
-    generator = build_generator(settings, Metrics(settings.metrics_prefix))
-    return create_engine_app(generator, runner_limits(settings), on_start_failure=end_process)
+def _application(settings: Settings, tracer: Tracer) -> Starlette:
+    generator = build_generator(settings, Metrics(settings.metrics_prefix), tracer)
+    return create_engine_app(generator, runner_limits(settings), tracer=tracer, on_start_failure=end_process)
 
 
 async def _serve(app: Starlette, socket: Path, lifeline: Connection) -> None:

@@ -28,6 +28,7 @@ from domain.errors import (
     UnavailableError,
 )
 from domain.proofs import CircuitDescription, ProofResult, ProofTimings
+from domain.tracing import NO_TRACES, Tracer
 from ezkl_calldata import (
     AttestationCall,
     InstanceLayout,
@@ -74,11 +75,13 @@ class EzklProver:
     Args:
         circuit: the circuit folder.
         options: see ``ProverOptions``.
+        tracer: told of each proof.
     """
 
-    def __init__(self, circuit: Path, options: ProverOptions) -> None:
+    def __init__(self, circuit: Path, options: ProverOptions, tracer: Tracer = NO_TRACES) -> None:
         self._path = circuit
         self._options = options
+        self._tracer = tracer
         self._threads = ThreadPoolExecutor(options.num_workers + 1, thread_name_prefix="prove")
         self._workers = [self._new_worker(options.num_threads) for _ in range(options.num_workers)]
         is_pool = options.num_workers > 1
@@ -114,11 +117,15 @@ class EzklProver:
     async def prove(self, inputs: Sequence[float]) -> ProofResult:
         opened = self._ready()
         checked = _checked(inputs, opened)
-        started_s = time.monotonic()
-        async with self._worker() as worker:
-            waiting_s = time.monotonic() - started_s
-            answer = await self._ask(worker, checked)
-        return self._result(opened, answer, waiting_s)
+        with self._tracer.span("proof", {"llm.circuit.id": opened.description.circuit_id}):
+            came_s = time.perf_counter()
+            async with self._worker() as worker:
+                started_s = time.perf_counter()
+                self._tracer.record("queue", came_s, started_s)
+                answer = await self._ask(worker, checked)
+            self._trace(answer)
+            with self._tracer.span("calldata"):
+                return self._result(opened, answer, started_s - came_s)
 
     def _new_worker(self, num_threads: int) -> WorkerProcess:
         return WorkerProcess(self._path, num_threads, self._options.max_memory_bytes)
@@ -158,6 +165,13 @@ class EzklProver:
             if self._opened is None:
                 raise UnavailableError("the service is shutting down") from error
             raise
+
+    def _trace(self, answer: ProofAnswer) -> None:
+        began_s = time.perf_counter() - (answer.witness_s + answer.prove_s + answer.verify_s)
+        for step in ("witness", "prove", "verify"):
+            ended_s = began_s + getattr(answer, f"{step}_s")
+            self._tracer.record(step, began_s, ended_s)
+            began_s = ended_s
 
     def _ready(self) -> _Opened:
         if self._opened is None:

@@ -24,6 +24,7 @@ from adapters.onnx.chat_template import ChatTemplate, read_chat_template
 from adapters.onnx.constraint import ConstraintCompiler, TokenConstraint
 from adapters.onnx.engine import Engine
 from adapters.onnx.engine_observer import EngineObserver
+from adapters.onnx.engine_trace import trace_work
 from adapters.onnx.model_folder import read_model_folder
 from adapters.onnx.prefill_budget import PrefillBudget
 from adapters.onnx.prefix_cache import PrefixCache
@@ -46,6 +47,7 @@ from domain.errors import (
 from domain.generation import Capability, Embedding, LabelScores, ModelDescription, TokenChunk, Usage
 from domain.messages import ChatMessage, Prompt
 from domain.stop_sequences import StopSequenceFilter
+from domain.tracing import NO_TRACES, Tracer
 
 ResultT = TypeVar("ResultT")
 
@@ -101,6 +103,7 @@ class OnnxTextGenerator:
         options: how to run it.
         observer_of: makes who is told of the engine's work, for the tokens that the KV cache holds.
         on_broken: told why the engine will answer nobody any more; None: nobody watches it.
+        tracer: told of each request's way through the engine.
     """
 
     def __init__(
@@ -110,8 +113,11 @@ class OnnxTextGenerator:
         options: OnnxOptions,
         observer_of: Callable[[int], EngineObserver] | None = None,
         on_broken: Callable[[str], None] | None = None,
+        *,
+        tracer: Tracer = NO_TRACES,
     ) -> None:
         self._folder = folder
+        self._tracer = tracer
         self._options = options
         self._observer_of = observer_of
         self._on_broken = on_broken
@@ -196,6 +202,7 @@ class OnnxTextGenerator:
             finally:
                 if not is_over:
                     loaded.engine.cancel(sequence)
+                trace_work(self._tracer, sequence)
 
     async def score_labels(self, messages: Sequence[ChatMessage], labels: Sequence[str]) -> LabelScores:
         loaded = self._ready()
@@ -212,7 +219,7 @@ class OnnxTextGenerator:
                 emit_scores=outcome.set_result,
                 emit_error=outcome.set_error,
             )
-            scores = await outcome.of(scoring, loaded.engine)
+            scores = await outcome.of(scoring, loaded.engine, self._tracer)
         return LabelScores(dict(zip(labels, scores, strict=True)), Usage(len(prompt_ids), 0))
 
     async def embed(self, text: str) -> Embedding:
@@ -225,7 +232,7 @@ class OnnxTextGenerator:
             embedding = TextEmbedding(
                 prompt_ids=prompt_ids, emit_vector=outcome.set_result, emit_error=outcome.set_error
             )
-            vector = await outcome.of(embedding, loaded.engine)
+            vector = await outcome.of(embedding, loaded.engine, self._tracer)
         return Embedding(tuple(vector.tolist()), Usage(len(prompt_ids), 0))
 
     def _ready(self) -> _Loaded:
@@ -310,7 +317,7 @@ class _Outcome(Generic[ResultT]):
     def set_error(self, error: ServiceError) -> None:
         self._conclude(lambda: self._future.set_exception(error))
 
-    async def of(self, work: Work, engine: Engine) -> ResultT:
+    async def of(self, work: Work, engine: Engine, tracer: Tracer) -> ResultT:
         """Submit the work and wait; a request that is cancelled takes it out again."""
         engine.submit(work)
         try:
@@ -318,6 +325,7 @@ class _Outcome(Generic[ResultT]):
         finally:
             if not self._future.done() or self._future.cancelled():
                 engine.cancel(work)
+            trace_work(tracer, work)
 
     def _conclude(self, action: Callable[[], None]) -> None:
         def unless_cancelled() -> None:

@@ -7,7 +7,7 @@ and label scores. An engine that is gone is being started again by the launcher:
 
 import asyncio
 import json
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -43,6 +43,7 @@ class EngineTextGenerator:
         socket: the engine's Unix socket.
         start_timeout_s: how long ``open`` waits for an engine that is not there.
         will_never_start: tells whether that is in vain.
+        headers: of each request, by which the engine knows what it belongs to.
     """
 
     def __init__(
@@ -51,7 +52,9 @@ class EngineTextGenerator:
         *,
         start_timeout_s: float = START_TIMEOUT_S,
         will_never_start: Callable[[], bool] = lambda: False,
+        headers: Callable[[], Mapping[str, str]] = dict,
     ) -> None:
+        self._headers = headers
         self._socket = socket
         self._will_never_start = will_never_start
         self._start_timeout_s = start_timeout_s
@@ -148,7 +151,8 @@ class EngineTextGenerator:
             raise UnavailableError("the connection to the engine is closed")
         content = None if body is None else json.dumps(body)
         try:
-            async with self._client.stream(method, path, content=content, headers=JSON) as response:
+            headers = {**JSON, **self._headers()}
+            async with self._client.stream(method, path, content=content, headers=headers) as response:
                 if response.is_error:
                     raise await _error_of(response)
                 yield response

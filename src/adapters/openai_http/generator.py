@@ -5,7 +5,7 @@ that fails before its first byte is tried again by the client library; one that 
 never a short answer.
 """
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, aclosing
 from typing import Any
 
@@ -37,6 +37,7 @@ class OpenAITextGenerator:
         connect_timeout_s: to reach the server.
         read_timeout_s: between two pieces of an answer, and before the first.
         max_retries: of a request that failed before its first byte.
+        headers: of each request, beside the library's.
     """
 
     def __init__(
@@ -49,7 +50,9 @@ class OpenAITextGenerator:
         connect_timeout_s: float = 5.0,
         read_timeout_s: float = 60.0,
         max_retries: int = 2,
+        headers: Callable[[], Mapping[str, str]] = dict,
     ) -> None:
+        self._headers = headers
         self._base_url = base_url
         self._api_key = api_key
         self._model_id = model
@@ -109,7 +112,10 @@ class OpenAITextGenerator:
     async def embed(self, text: str) -> Embedding:
         try:
             answer = await self._connected().embeddings.create(
-                model=str(self._embedding_model), input=text, encoding_format="float"
+                model=str(self._embedding_model),
+                input=text,
+                encoding_format="float",
+                extra_headers=self._headers(),
             )
             vector = tuple(answer.data[0].embedding)
             num_tokens = answer.usage.prompt_tokens
@@ -120,12 +126,17 @@ class OpenAITextGenerator:
         return Embedding(vector, Usage(num_tokens, 0))
 
     def _streamed(self, request: WireRequest) -> AbstractAsyncContextManager[AsyncAPIResponse[Any]]:
-        client, body = self._connected(), request.body
+        client, body, headers = self._connected(), request.body, self._headers()
+        model: str = body["model"]
         if not request.is_chat:
             create = client.completions.with_streaming_response.create
-            return create(model=body["model"], prompt=body["prompt"], stream=True, extra_body=body)
+            return create(
+                model=model, prompt=body["prompt"], stream=True, extra_body=body, extra_headers=headers
+            )
         chat = client.chat.completions.with_streaming_response.create
-        return chat(model=body["model"], messages=body["messages"], stream=True, extra_body=body)
+        return chat(
+            model=model, messages=body["messages"], stream=True, extra_body=body, extra_headers=headers
+        )
 
     def _connected(self) -> AsyncOpenAI:
         if self._client is None:

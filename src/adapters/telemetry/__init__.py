@@ -1,1 +1,1 @@
-"""Telemetry: structured logs."""
+"""Telemetry: structured logs, metrics, traces."""

@@ -12,20 +12,24 @@ from typing import Any
 import structlog
 from structlog.typing import EventDict, Processor
 
+from domain.tracing import NO_TRACES, Tracer
+
 JSON = json.JSONEncoder(ensure_ascii=False, default=repr)
 """Made once: ``json.dumps`` with options makes one a call."""
 
 
-def configure_logs(level: str, log_format: str) -> None:
+def configure_logs(level: str, log_format: str, tracer: Tracer = NO_TRACES) -> None:
     """Set up logging for this process.
 
     Args:
         level: ``debug``, ``info``, ``warning`` or ``error``.
         log_format: ``json``, ``pretty``, or ``auto`` for pretty on a terminal.
+        tracer: knows the trace that a line belongs to.
     """
     is_pretty = log_format == "pretty" or (log_format == "auto" and sys.stderr.isatty())
     shared: list[Processor] = [
         structlog.contextvars.merge_contextvars,
+        *([] if tracer is NO_TRACES else [_naming_trace(tracer)]),
         _stamped,
         structlog.processors.StackInfoRenderer(),
     ]
@@ -50,6 +54,14 @@ def configure_logs(level: str, log_format: str) -> None:
     root.setLevel(level.upper())
     for noisy in ("httpx2", "httpcore2", "openai", "filelock", "asyncio"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
+
+
+def _naming_trace(tracer: Tracer) -> Processor:
+    def named(_logger: Any, _method_name: str, line: EventDict) -> EventDict:
+        trace_id = tracer.trace_id
+        return line if trace_id is None else {**line, "trace_id": trace_id}
+
+    return named
 
 
 def _stamped(_logger: Any, method_name: str, line: EventDict) -> EventDict:

@@ -7,6 +7,7 @@ from starlette.middleware import Middleware
 from starlette.routing import Route
 
 from domain.errors import ConfigurationError
+from domain.tracing import NO_TRACES
 from entrypoints.container import Container
 from entrypoints.http.bearer import BearerMiddleware
 from entrypoints.http.errors import EXCEPTION_HANDLERS
@@ -15,6 +16,7 @@ from entrypoints.http.lifespan import lifespan_of
 from entrypoints.http.openai_api.routes import OpenAIOptions, OpenAIRoutes
 from entrypoints.http.request_log import RequestLogMiddleware
 from entrypoints.http.routes import Routes
+from entrypoints.http.trace import TraceMiddleware
 
 
 def create_app(
@@ -29,7 +31,7 @@ def create_app(
     """
     routes = Routes(container)
     jobs = JobRoutes(container)
-    settings = container.settings
+    settings, tracer = container.settings, container.tracer
     openai = OpenAIRoutes(
         container.direct,
         OpenAIOptions(
@@ -58,9 +60,10 @@ def create_app(
             *openai.routes,
         ],
         middleware=[
+            *([] if tracer is NO_TRACES else [Middleware(TraceMiddleware, tracer=tracer)]),
             Middleware(RequestLogMiddleware, observer=container.metrics),
             *([Middleware(BearerMiddleware, tokens=tokens)] if tokens else []),
         ],
         exception_handlers=EXCEPTION_HANDLERS,
-        lifespan=lifespan_of(container, on_start_failure),
+        lifespan=lifespan_of(container, on_start_failure, tracer),
     )

@@ -19,6 +19,7 @@ from domain.errors import ConfigurationError
 from domain.messages import ChatMessage
 from domain.ports import TextGenerator
 from domain.runner import RunnerLimits
+from domain.tracing import NO_TRACES, Tracer
 from domain.validation import validated
 from entrypoints.http.body import read_json_object
 from entrypoints.http.disconnect import unless_disconnected
@@ -28,6 +29,7 @@ from entrypoints.http.openai_api.answer_forms import usage_content
 from entrypoints.http.openai_api.routes import OpenAIOptions, OpenAIRoutes
 from entrypoints.http.openai_api.sampling_fields import Fields
 from entrypoints.http.request_log import RequestLogMiddleware
+from entrypoints.http.trace import ContinuedTraceMiddleware
 
 MAX_BODY_BYTES = 1 << 28
 """The workers check what callers send; a workflow may make more of it."""
@@ -87,6 +89,7 @@ def create_engine_app(
     generator: TextGenerator,
     limits: RunnerLimits,
     *,
+    tracer: Tracer = NO_TRACES,
     on_start_failure: Callable[[ConfigurationError], None] | None = None,
 ) -> Starlette:
     """Return the application; it opens the backend at start-up and closes it at shutdown.
@@ -94,6 +97,7 @@ def create_engine_app(
     Args:
         generator: the backend, not yet open.
         limits: on the requests of all workers together.
+        tracer: goes on with the workers' traces.
         on_start_failure: told when the backend can never work as configured; may end the process.
     """
     runner = DirectRunner(generator, limits)
@@ -107,7 +111,10 @@ def create_engine_app(
             Route("/v1/label_scores", engine.label_scores, methods=["POST"]),
             Route("/health/ready", engine.ready, methods=["GET"]),
         ],
-        middleware=[Middleware(RequestLogMiddleware, is_quiet=True)],
+        middleware=[
+            *([] if tracer is NO_TRACES else [Middleware(ContinuedTraceMiddleware, tracer=tracer)]),
+            Middleware(RequestLogMiddleware, is_quiet=True),
+        ],
         exception_handlers=EXCEPTION_HANDLERS,
-        lifespan=lifespan_of(generator, on_start_failure),
+        lifespan=lifespan_of(generator, on_start_failure, tracer),
     )

@@ -7,6 +7,7 @@ from typing import Protocol
 from starlette.applications import Starlette
 
 from domain.errors import ConfigurationError
+from domain.tracing import Tracer
 
 
 class Served(Protocol):
@@ -22,7 +23,7 @@ class Served(Protocol):
 
 
 def lifespan_of(
-    served: Served, on_start_failure: Callable[[ConfigurationError], None] | None
+    served: Served, on_start_failure: Callable[[ConfigurationError], None] | None, tracer: Tracer
 ) -> Callable[[Starlette], AbstractAsyncContextManager[None]]:
     """Return the lifespan of an application.
 
@@ -30,6 +31,7 @@ def lifespan_of(
         served: not yet open.
         on_start_failure: told when it can never work as configured, before the lifespan fails; may end the
             process.
+        tracer: closed after it.
     """
 
     @asynccontextmanager
@@ -44,5 +46,6 @@ def lifespan_of(
             yield
         finally:
             await served.close()
+            await tracer.close()
 
     return lifespan
