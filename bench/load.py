@@ -24,6 +24,7 @@ from bench.figures import percentile, poisson_arrivals
 from bench.prompt_sets import PROMPT_SETS, Conversation, answer_lengths, conversations
 
 MAX_TOKENS = 64
+REFUSALS = frozenset({"status 429", "status 503"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +75,10 @@ class LoadFigures:
     latency_p99_s: float
     client_cpu_share: float
     """Processor seconds of the load generator a second."""
+    arrivals_per_s: float = 0.0
+    """Requests a second that really were sent."""
+    refused_p99_s: float = 0.0
+    """From a request to its refusal with 429 or 503."""
     errors: dict[str, int] = field(default_factory=dict)
 
 
@@ -88,6 +93,9 @@ def figures_of(answers: Sequence[Answer], cpu_s: float) -> LoadFigures:
     first_s = [answer.first_token_s for answer in good]
     gaps_s = [gap for answer in good for gap in answer.gaps_s]
     latencies_s = [answer.ended_s - answer.started_s for answer in good]
+    refused_s = [answer.ended_s - answer.started_s for answer in answers if answer.error in REFUSALS]
+    starts_s = [answer.started_s for answer in answers]
+    arriving_s = max(starts_s) - min(starts_s)
     num_tokens = sum(answer.num_completion_tokens for answer in good)
     return LoadFigures(
         num_requests=len(answers),
@@ -105,6 +113,8 @@ def figures_of(answers: Sequence[Answer], cpu_s: float) -> LoadFigures:
         latency_p95_s=percentile(latencies_s, 0.95),
         latency_p99_s=percentile(latencies_s, 0.99),
         client_cpu_share=cpu_s / duration_s,
+        arrivals_per_s=(len(answers) - 1) / arriving_s if arriving_s else 0.0,
+        refused_p99_s=percentile(refused_s, 0.99) if refused_s else 0.0,
         errors=errors,
     )
 

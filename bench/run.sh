@@ -22,6 +22,7 @@ measure lookup "${quick[@]}"
 measure constrained "${quick[@]}"
 measure workers "${quick[@]}"
 measure cancellation "${quick[@]}"
+measure overload "${quick[@]}"
 measure soak "${quick[@]}"
 # batch 1 without HTTP, the start, and what proofs cost
 measure decode --genai-python .venv-genai/bin/python

@@ -154,6 +154,7 @@ class Settings(BaseSettings):
     )
     num_threads: PositiveInt | None = Field(default=None, validation_alias="LLM_NUM_THREADS")
     max_running_sequences: PositiveInt = Field(default=16, validation_alias="LLM_MAX_RUNNING_SEQUENCES")
+    max_waiting_requests: PositiveInt = Field(default=256, validation_alias="LLM_MAX_WAITING_REQUESTS")
     max_waiting_tokens: PositiveInt = Field(default=262_144, validation_alias="LLM_MAX_WAITING_TOKENS")
     max_context_tokens: PositiveInt = Field(default=4096, validation_alias="LLM_MAX_CONTEXT_TOKENS")
     prefill_chunk_tokens: PositiveInt = Field(default=256, validation_alias="LLM_PREFILL_CHUNK_TOKENS")

@@ -291,7 +291,7 @@ def _onnx_generator(settings: Settings, metrics: Metrics, tracer: Tracer) -> Tex
             provider=ProviderChoice(settings.onnx_provider),
             num_threads=settings.num_threads,
             max_running_sequences=settings.max_running_sequences,
-            max_waiting_requests=settings.max_concurrent_requests,
+            max_waiting_requests=settings.max_waiting_requests,
             max_waiting_tokens=settings.max_waiting_tokens,
             max_context_tokens=settings.max_context_tokens,
             prefill_chunk_tokens=settings.prefill_chunk_tokens,
@@ -299,6 +299,7 @@ def _onnx_generator(settings: Settings, metrics: Metrics, tracer: Tracer) -> Tex
             prefix_cache_bytes=settings.prefix_cache_mib << 20,
             max_draft_tokens=settings.lookup_tokens,
             max_step_s=settings.max_step_s,
+            max_wait_s=settings.request_timeout_s,
         ),
         partial(metrics.of_engine, model.model_id),
         end_broken_process,
@@ -318,7 +319,7 @@ def _optimum_generator(settings: Settings) -> TextGenerator:
         model.folder,
         model.model_id,
         provider=CUDA if settings.onnx_provider == "cuda" else CPU,
-        max_waiting=settings.max_concurrent_requests,
+        max_waiting=settings.max_waiting_requests,
     )
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from adapters.onnx.admission import Admission
+from adapters.onnx.admission import Admission, AdmissionLimits
 from domain.errors import OverloadedError
 
 
@@ -17,12 +17,15 @@ class Seconds:
 
 
 def test_requests_are_bounded_until_one_leaves() -> None:
-    admission = Admission(max_requests=2, max_tokens=1000)
+    admission = Admission(AdmissionLimits(max_running=1, max_waiting=1, max_waiting_tokens=1000))
     first = admission.enter(1)
     admission.enter(1)
     with pytest.raises(OverloadedError, match="2 requests are already waiting"):
         admission.enter(1)
 
+    first.begin()
+    with pytest.raises(OverloadedError, match="1 requests are already waiting"):
+        admission.enter(1)
     first.leave()
     first.leave()
     admission.enter(1)
@@ -31,7 +34,7 @@ def test_requests_are_bounded_until_one_leaves() -> None:
 
 
 def test_tokens_are_bounded_by_bytes_until_they_are_counted() -> None:
-    admission = Admission(max_requests=10, max_tokens=100)
+    admission = Admission(AdmissionLimits(max_running=10, max_waiting=1, max_waiting_tokens=100))
     first = admission.enter(90)
     with pytest.raises(OverloadedError):
         admission.enter(20)
@@ -40,13 +43,13 @@ def test_tokens_are_bounded_by_bytes_until_they_are_counted() -> None:
     second = admission.enter(75)
     with pytest.raises(OverloadedError):
         admission.enter(1)
-    second.leave()
+    second.begin()
     second.correct(1000)  # too late to count
     admission.enter(75)
 
 
 def test_one_long_prompt_alone_is_let_in() -> None:
-    admission = Admission(max_requests=10, max_tokens=100)
+    admission = Admission(AdmissionLimits(max_running=10, max_waiting=1, max_waiting_tokens=100))
     with admission.enter(5000), pytest.raises(OverloadedError):
         admission.enter(1)
     admission.enter(1)
@@ -54,7 +57,7 @@ def test_one_long_prompt_alone_is_let_in() -> None:
 
 def test_retry_after_is_the_time_that_half_the_line_takes() -> None:
     clock = Seconds()
-    admission = Admission(max_requests=40, max_tokens=10**6, now=clock)
+    admission = Admission(AdmissionLimits(max_running=1, max_waiting=39, max_waiting_tokens=10**6), now=clock)
     tickets = [admission.enter(1) for _ in range(40)]
     for _ in range(200):  # one leaves every two seconds, and another comes
         clock.now_s += 2
@@ -65,3 +68,17 @@ def test_retry_after_is_the_time_that_half_the_line_takes() -> None:
         admission.enter(1)
 
     assert refused.value.retry_after_s == pytest.approx(40, abs=1)
+
+
+def test_the_oldest_wait_is_that_of_who_came_first_and_still_waits() -> None:
+    clock = Seconds()
+    admission = Admission(AdmissionLimits(max_running=1, max_waiting=9, max_waiting_tokens=100), now=clock)
+    assert admission.oldest_wait_s == 0
+    first = admission.enter(1)
+    clock.now_s += 3
+    admission.enter(1)
+    clock.now_s += 2
+
+    assert admission.oldest_wait_s == 5
+    first.begin()
+    assert admission.oldest_wait_s == 2

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Generic, TypeVar
 
 from adapters.manifest import check_sizes, fingerprint_of
-from adapters.onnx.admission import Admission
+from adapters.onnx.admission import Admission, AdmissionLimits
 from adapters.onnx.chat_template import ChatTemplate, read_chat_template
 from adapters.onnx.constraint import ConstraintCompiler, TokenConstraint
 from adapters.onnx.engine import Engine
@@ -65,6 +65,7 @@ class OnnxOptions:
     max_running_sequences: int = 16
     """Slots of the KV cache."""
     max_waiting_requests: int = 256
+    """Beyond those that have slots."""
     max_waiting_tokens: int = 262_144
     """Of the prompts that wait, together."""
     max_context_tokens: int = 4096
@@ -77,6 +78,8 @@ class OnnxOptions:
     """Tokens guessed by prompt lookup at once; 0 switches it off."""
     max_step_s: float = 60.0
     """A step of the engine that takes longer is taken to hang."""
+    max_wait_s: float = 170.0
+    """Where a request waits for longer, something holds the line up."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +128,11 @@ class OnnxTextGenerator:
         self._preparation = ThreadPoolExecutor(1, thread_name_prefix="onnx-prepare")
         self._compilation = ThreadPoolExecutor(1, thread_name_prefix="onnx-constrain")
         self._admission = Admission(
-            max_requests=options.max_waiting_requests, max_tokens=options.max_waiting_tokens
+            AdmissionLimits(
+                max_running=options.max_running_sequences,
+                max_waiting=options.max_waiting_requests,
+                max_waiting_tokens=options.max_waiting_tokens,
+            )
         )
         self._loaded: _Loaded | None = None
         self._model = ModelDescription(model_id)
@@ -172,6 +179,8 @@ class OnnxTextGenerator:
             raise UnavailableError("the engine has stopped")
         if engine.step_s > self._options.max_step_s:
             raise UnavailableError("the engine hangs")
+        if self._admission.oldest_wait_s > self._options.max_wait_s:
+            raise UnavailableError("a request has waited for longer than any may take")
 
     async def generate(self, prompt: Prompt) -> AsyncGenerator[TokenChunk]:
         loaded = self._ready()
@@ -194,7 +203,7 @@ class OnnxTextGenerator:
             try:
                 while not is_over:
                     event = await events.get()
-                    ticket.leave()
+                    ticket.begin()
                     is_over = isinstance(event, ServiceError) or event.finish_reason is not None
                     if isinstance(event, ServiceError):
                         raise event
