@@ -1,6 +1,7 @@
 """What a caller may ask: the payload of an Infernet Node, and the request of an LLM workflow inside it."""
 
 import re
+from collections.abc import Callable
 from enum import IntEnum
 from typing import Annotated, Any, TypeAlias
 
@@ -135,10 +136,21 @@ class InfernetInput(BaseModel):
         return bytes.fromhex(digits)
 
 
+def also(other: dict[str, Any]) -> Callable[[dict[str, Any]], None]:
+    """Return what adds another form to a model's JSON schema: one that its ``before`` validator takes."""
+
+    def add(schema: dict[str, Any]) -> None:
+        own = dict(schema)
+        schema.clear()
+        schema["anyOf"] = [own, other]
+
+    return add
+
+
 class LLMRequest(BaseModel):
     """The ``data`` of a request to a workflow that declares no request type of its own; a text will do."""
 
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(frozen=True, json_schema_extra=also({"type": "string"}))
 
     key: str = Field(description="the caller's key for the conversation; passed through, never logged")
     messageId: str = Field(description="the caller's id for this message")  # noqa: N815 - the wire name

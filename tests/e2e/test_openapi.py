@@ -10,6 +10,7 @@ from starlette.routing import Route
 
 from adapters.scripted import ScriptedTextGenerator
 from adapters.settings import Settings
+from domain.requests import LLMRequest
 from entrypoints.container import build_container
 from entrypoints.http.app import create_app
 from entrypoints.http.openapi import OPERATIONS, openapi_document
@@ -130,7 +131,7 @@ def test_a_method_that_there_is_not_is_told_those_that_there_are(running: Servic
 
 @pytest.mark.parametrize("has_tokens", [True, False])
 def test_where_tokens_are_needed_it_says_so(*, has_tokens: bool) -> None:
-    document = openapi_document(has_tokens=has_tokens, has_proofs=True)
+    document = openapi_document({"default": LLMRequest}, has_tokens=has_tokens, has_proofs=True)
 
     operation = document["paths"]["/service_output"]["post"]
     assert ("401" in operation["responses"]) is ("security" in operation) is has_tokens

@@ -27,6 +27,7 @@ from domain.fixed_point import DECIMALS, binary_from_decimals
 from domain.generation import Capability
 from domain.ports import Prover
 from domain.proofs import ProofResult, proof_reply
+from domain.requests import also
 from domain.workflow import LLMInferenceWorkflow
 
 ACTIONS = ("noop", "buy", "sell")
@@ -38,7 +39,9 @@ INT256_BITS = 255
 class AveragedVectorRequest(BaseModel):
     """The ``data`` of a request; a list of integers will do."""
 
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(
+        frozen=True, json_schema_extra=also({"type": "array", "items": {"type": "integer"}})
+    )
 
     vector: Annotated[
         list[Annotated[int, Field(strict=True, ge=-(2**INT256_BITS), lt=2**INT256_BITS)]],

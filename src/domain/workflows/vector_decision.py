@@ -13,6 +13,7 @@ from domain.chain import ChainFormat
 from domain.errors import InvalidRequestError, NotSupportedError
 from domain.generation import Capability
 from domain.proofs import ProofResult, proof_reply
+from domain.requests import also
 from domain.workflow import LLMInferenceWorkflow
 
 MAX_INPUTS = 65_536
@@ -22,7 +23,12 @@ class VectorRequest(BaseModel):
     """The ``data`` of a request."""
 
     # strict: neither "1" nor true is a number here
-    model_config = ConfigDict(frozen=True, strict=True, allow_inf_nan=False)
+    model_config = ConfigDict(
+        frozen=True,
+        strict=True,
+        allow_inf_nan=False,
+        json_schema_extra=also({"type": "array", "items": {"type": "number"}}),
+    )
 
     inputs: Annotated[list[int | float], Field(min_length=1, max_length=MAX_INPUTS)] = Field(
         description="the numbers that the circuit's model takes"

@@ -3,6 +3,7 @@
 OpenAPI 3.1. A path that has no entry here is not documented; a test holds that each of the application's has.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from importlib.metadata import version
@@ -12,6 +13,7 @@ from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
 from domain.requests import InfernetInput
+from entrypoints.container import DEFAULT_WORKFLOW_NAME
 from entrypoints.http.openai_api.chat_request import ChatRequest
 from entrypoints.http.openai_api.completion_request import CompletionRequest
 from entrypoints.http.openai_api.embeddings import EmbeddingsRequest
@@ -132,6 +134,8 @@ _ANSWER: Schema = {"$ref": REF.format(model="Answer")}
 _MODEL: Schema = {"$ref": REF.format(model="Model")}
 _LIST = _object({"object": {"const": "list"}, "data": {"type": "array"}})
 
+SERVING_PATHS = ("/service_output", "/inference", "/workflows/{name}/service_output")
+
 OPERATIONS: dict[tuple[str, str], Operation] = {
     ("GET", "/"): Operation("Say what this is", {200: {"text/plain": STRING}}, is_open=True),
     ("GET", "/health"): Operation(
@@ -195,19 +199,27 @@ OPERATIONS: dict[tuple[str, str], Operation] = {
 }
 
 
-def openapi_document(*, has_tokens: bool, has_proofs: bool) -> dict[str, Any]:
+def openapi_document(
+    data_types: Mapping[str, type[BaseModel]], *, has_tokens: bool, has_proofs: bool
+) -> dict[str, Any]:
     """Return the document.
 
     Args:
+        data_types: what each workflow reads, by its name.
         has_tokens: whether callers need a bearer token.
         has_proofs: whether some workflow may attach one.
     """
-    bodies = sorted({op.body for op in OPERATIONS.values() if op.body is not None}, key=lambda b: b.__name__)
-    _, schemas = models_json_schema([(body, "validation") for body in bodies], ref_template=REF)
+    bodies = {op.body for op in OPERATIONS.values() if op.body is not None} | set(data_types.values())
+    ordered = sorted(bodies, key=lambda body: (body.__module__, body.__qualname__))
+    refs, schemas = models_json_schema([(body, "validation") for body in ordered], ref_template=REF)
+    data = {name: refs[(data_type, "validation")] for name, data_type in data_types.items()}
     paths: dict[str, dict[str, Any]] = {}
     for (method, path), operation in OPERATIONS.items():
         needs_token = has_tokens and not operation.is_open
         paths.setdefault(path, {})[method.lower()] = _operation_content(operation, needs_token=needs_token)
+    for path in SERVING_PATHS:
+        readers = list(data.values()) if "{name}" in path else [data[DEFAULT_WORKFLOW_NAME]]
+        paths[path]["post"]["requestBody"]["content"][JSON_TYPE]["schema"] = _infernet_input(readers)
     components: dict[str, Any] = {"schemas": {**schemas.get("$defs", {}), **SCHEMAS}}
     if not has_proofs:
         components["schemas"]["InfernetInput"]["properties"]["requires_proof"] = NO_PROOF
@@ -218,6 +230,19 @@ def openapi_document(*, has_tokens: bool, has_proofs: bool) -> dict[str, Any]:
         "info": {"title": "LLM Inference Service", "version": version("llm-inference-service")},
         "paths": paths,
         "components": components,
+    }
+
+
+def _infernet_input(data: list[Schema]) -> Schema:
+    """Return the schema of an InfernetInput whose off-chain ``data`` is of one of some types."""
+    distinct = [schema for index, schema in enumerate(data) if schema not in data[:index]]
+    is_onchain = {"properties": {"source": {"const": 0}}}
+    off_chain = {"properties": {"data": {"anyOf": distinct}}}
+    return {
+        "allOf": [
+            {"$ref": REF.format(model=InfernetInput.__name__)},
+            {"if": is_onchain, "then": True, "else": off_chain},
+        ]
     }
 
 

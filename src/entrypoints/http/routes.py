@@ -68,11 +68,15 @@ class Routes:
     async def openapi(self, _: Request) -> Response:
         """Describe every path, as OpenAPI 3.1."""
         container = self._container
-        return JSONResponse(
-            openapi_document(
-                has_tokens=bool(container.settings.auth_tokens), has_proofs=container.prover is not None
-            )
+        data_types = {
+            name: workflow.runner.workflow.request_type for name, workflow in container.workflows.items()
+        }
+        document = openapi_document(
+            data_types,
+            has_tokens=bool(container.settings.auth_tokens),
+            has_proofs=container.prover is not None,
         )
+        return JSONResponse(document)
 
     async def metrics(self, _: Request) -> Response:
         """Tell all processes' metrics, as Prometheus reads them."""

@@ -10,10 +10,10 @@ from domain.generation import MAX_ANSWER_TOKENS, MAX_TOP_LOGPROBS
 from domain.messages import ChatMessage, Prompt, Role
 from entrypoints.http.openai_api.sampling_fields import (
     STREAM_RULE,
+    WHOLE,
     Fields,
     NotOffered,
     SamplingFields,
-    WholeNumber,
     repeated,
     required_with,
 )
@@ -71,9 +71,9 @@ class ChatRequest(SamplingFields):
     model_config = ConfigDict(json_schema_extra={"allOf": [STREAM_RULE, LOGPROBS_RULE]})
 
     messages: Annotated[list[MessageFields], Field(min_length=1)]
-    max_completion_tokens: Annotated[WholeNumber, Field(ge=1, le=MAX_ANSWER_TOKENS)] | None = None
+    max_completion_tokens: Annotated[int, Field(ge=1, le=MAX_ANSWER_TOKENS), WHOLE] | None = None
     logprobs: bool | None = None
-    top_logprobs: Annotated[WholeNumber, Field(ge=0, le=MAX_TOP_LOGPROBS)] | None = None
+    top_logprobs: Annotated[int, Field(ge=0, le=MAX_TOP_LOGPROBS), WHOLE] | None = None
     tools: NotOffered = None
     functions: NotOffered = None
     audio: NotOffered = None

@@ -10,9 +10,9 @@ from domain.generation import MAX_TOP_LOGPROBS
 from domain.messages import Prompt
 from entrypoints.http.openai_api.sampling_fields import (
     STREAM_RULE,
+    WHOLE,
     NotOffered,
     SamplingFields,
-    WholeNumber,
     repeated,
 )
 
@@ -37,7 +37,8 @@ def as_texts(value: Any) -> Any:
 SomeText = Annotated[str, WithJsonSchema({"type": "string", "minLength": 1})]
 """The backend says what it misses in an empty one."""
 
-TEXT_OR_TEXTS = BeforeValidator(as_texts, json_schema_input_type=SomeText | list[SomeText])
+Prompts = Annotated[list[SomeText], Field(min_length=1, max_length=MAX_PROMPTS)]
+AT_MOST_ONE = WithJsonSchema({"anyOf": [{"type": "integer", "maximum": 1}, {"type": "null"}]})
 
 
 def _one(best_of: int | None) -> int | None:
@@ -51,9 +52,9 @@ class CompletionRequest(SamplingFields):
 
     model_config = ConfigDict(json_schema_extra={"allOf": [STREAM_RULE]})
 
-    prompt: Annotated[list[SomeText], TEXT_OR_TEXTS, Field(min_length=1, max_length=MAX_PROMPTS)]
-    logprobs: Annotated[WholeNumber, Field(ge=0, le=MAX_TOP_LOGPROBS)] | None = None
-    best_of: Annotated[WholeNumber | None, AfterValidator(_one)] = None
+    prompt: Annotated[Prompts, BeforeValidator(as_texts, json_schema_input_type=SomeText | Prompts)]
+    logprobs: Annotated[int, Field(ge=0, le=MAX_TOP_LOGPROBS), WHOLE] | None = None
+    best_of: Annotated[int | None, AfterValidator(_one), WHOLE, AT_MOST_ONE] = None
     echo: NotOffered = None
     suffix: NotOffered = None
 

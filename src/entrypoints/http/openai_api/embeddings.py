@@ -5,20 +5,21 @@ import struct
 from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 from domain.generation import Embedding
-from entrypoints.http.openai_api.completion_request import TEXT_OR_TEXTS, SomeText
+from entrypoints.http.openai_api.completion_request import SomeText, as_texts
 from entrypoints.http.openai_api.sampling_fields import Fields, NotOffered
 
 MAX_INPUTS = 2048
+Inputs = Annotated[list[SomeText], Field(min_length=1, max_length=MAX_INPUTS)]
 
 
 class EmbeddingsRequest(Fields):
     """What to embed."""
 
     model: str | None = None
-    input: Annotated[list[SomeText], TEXT_OR_TEXTS, Field(min_length=1, max_length=MAX_INPUTS)]
+    input: Annotated[Inputs, BeforeValidator(as_texts, json_schema_input_type=SomeText | Inputs)]
     encoding_format: Literal["float", "base64"] | None = None
     dimensions: NotOffered = None
 

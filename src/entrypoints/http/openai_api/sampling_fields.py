@@ -54,14 +54,11 @@ JsonText = Annotated[str, Field(json_schema_extra={"format": "json"})]
 Regex = Annotated[Pattern, Field(json_schema_extra={"format": "llguidance-regex"})]
 Grammar = Annotated[Pattern, Field(json_schema_extra={"format": "lark"})]
 
-WholeNumber = Annotated[int, BeforeValidator(_whole, json_schema_input_type=int)]
+WHOLE = BeforeValidator(_whole)
 """JSON does not tell 4.0 from 4."""
 
-StopSequences = Annotated[
-    list[StopSequence],
-    Field(max_length=MAX_STOP_SEQUENCES),
-    BeforeValidator(_listed, json_schema_input_type=StopSequence | list[StopSequence]),
-]
+StopList = Annotated[list[StopSequence], Field(max_length=MAX_STOP_SEQUENCES)]
+StopSequences = Annotated[StopList, BeforeValidator(_listed, json_schema_input_type=StopSequence | StopList)]
 
 
 def required_with(
@@ -120,24 +117,24 @@ class SamplingFields(Fields):
     """The fields of both kinds of request."""
 
     model: str | None = None
-    n: Annotated[WholeNumber, Field(ge=1, le=MAX_CHOICES)] | None = None
-    max_tokens: Annotated[WholeNumber, Field(ge=1, le=MAX_ANSWER_TOKENS)] | None = None
+    n: Annotated[int, Field(ge=1, le=MAX_CHOICES), WHOLE] | None = None
+    max_tokens: Annotated[int, Field(ge=1, le=MAX_ANSWER_TOKENS), WHOLE] | None = None
     temperature: Annotated[float, Field(ge=0, le=10)] | None = None
     top_p: Annotated[float, Field(gt=0, le=1)] | None = None
     presence_penalty: Annotated[float, Field(ge=-2, le=2)] | None = None
     frequency_penalty: Annotated[float, Field(ge=-2, le=2)] | None = None
-    seed: WholeNumber | None = None
+    seed: Annotated[int, WHOLE] | None = None
     stop: StopSequences | None = None
     stream: bool | None = None
     stream_options: StreamOptions | None = None
     response_format: ResponseFormat | None = None
     logit_bias: NotOffered = None
 
-    top_k: Annotated[WholeNumber, Field(le=MAX_TOP_K)] | None = None
+    top_k: Annotated[int, Field(le=MAX_TOP_K), WHOLE] | None = None
     min_p: Annotated[float, Field(ge=0, le=1)] | None = None
     repetition_penalty: Annotated[float, Field(ge=MIN_REPETITION_PENALTY, le=10)] | None = None
     ignore_eos: bool | None = None
-    priority: Annotated[WholeNumber, Field(ge=-(2**31), lt=2**31)] | None = None
+    priority: Annotated[int, Field(ge=-(2**31), lt=2**31), WHOLE] | None = None
     structured_outputs: StructuredOutputs | None = None
     guided_json: dict[str, Any] | JsonText | None = None
     guided_regex: Regex | None = None
