@@ -93,8 +93,13 @@ export class DecisionView {
   }
 }
 
+/** Four digits of a number are enough to read; the raw reply has all. */
+function shortened(_, value) {
+  return typeof value === "number" ? Number(value.toPrecision(4)) : value;
+}
+
 function fields(reply) {
   const rows = Object.entries(reply).flatMap(([name, value]) => [
-    element("dt", {}, name), element("dd", {}, value instanceof Object ? JSON.stringify(value) : String(value))]);
+    element("dt", {}, name), element("dd", {}, value instanceof Object ? JSON.stringify(value, shortened) : String(value))]);
   return element("dl", { class: "fields" }, ...rows);
 }

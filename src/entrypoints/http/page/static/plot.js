@@ -10,10 +10,11 @@ export class Plot {
   #values = [];
   #now = element("p", { class: "now" }, "…");
   #line = drawing("path", { class: "line" });
+  #dots = drawing("path", { class: "dots" });
   #area = drawing("path", { class: "area" });
   #top = element("p", { class: "top" });
   #drawing = drawing("svg", { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, preserveAspectRatio: "none", role: "img" },
-    this.#area, this.#line);
+    this.#area, this.#line, this.#dots);
 
   /** `name`: of the figure; `unit`: behind each value; `absent`: said where the service does not tell it. */
   constructor(name, unit, absent) {
@@ -42,12 +43,30 @@ export class Plot {
   }
 
   #draw(highest) {
-    const step = WIDTH / (NUM_POINTS - 1);
     const start = NUM_POINTS - this.#values.length;
-    const points = this.#values.flatMap((value, index) => value === null ? [] :
-      [`${((start + index) * step).toFixed(1)} ${(HEIGHT - 2 - (value / highest) * (HEIGHT - 6)).toFixed(1)}`]);
-    this.#line.setAttribute("d", points.length ? `M${points.join("L")}` : "");
-    const [first, last] = [points[0], points.at(-1)].map((point) => point?.split(" ")[0]);
-    this.#area.setAttribute("d", points.length ? `M${first} ${HEIGHT}L${points.join("L")}L${last} ${HEIGHT}Z` : "");
+    const points = this.#values.map((value, index) => value === null ? null : {
+      x: ((start + index) * WIDTH) / (NUM_POINTS - 1), y: HEIGHT - 2 - (value / highest) * (HEIGHT - 6) });
+    const stretches = unbroken(points);
+    this.#line.setAttribute("d", stretches.map(path).join(""));
+    this.#dots.setAttribute("d", stretches.filter((stretch) => stretch.length === 1).map(path).join(""));
+    this.#area.setAttribute("d", stretches.map((stretch) =>
+      `${path([{ x: stretch[0].x, y: HEIGHT }, ...stretch, { x: stretch.at(-1).x, y: HEIGHT }])}Z`).join(""));
   }
+}
+
+/** Return the stretches of points between moments without a value. */
+function unbroken(points) {
+  const stretches = [];
+  points.forEach((point, index) => {
+    if (point === null) return;
+    if (index > 0 && points[index - 1] !== null) stretches.at(-1).push(point);
+    else stretches.push([point]);
+  });
+  return stretches;
+}
+
+/** A line through points; one point alone is a dot, by the round ends of a line of no length. */
+function path(points) {
+  const drawn = points.length === 1 ? [points[0], points[0]] : points;
+  return `M${drawn.map(({ x, y }) => `${x.toFixed(1)} ${y.toFixed(1)}`).join("L")}`;
 }
