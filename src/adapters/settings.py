@@ -138,6 +138,7 @@ class Settings(BaseSettings):
     auth_tokens: Annotated[tuple[Annotated[SecretStr, Field(min_length=8)], ...], NoDecode, Listed] = Field(
         default=(), validation_alias="LLM_AUTH_TOKENS"
     )
+    web_page: bool = Field(default=True, validation_alias="LLM_WEB_PAGE")
     hugging_face_hub_token: SecretStr | None = Field(default=None, validation_alias="HUGGING_FACE_HUB_TOKEN")
 
     backend: Backend = Field(default=Backend.ONNXRUNTIME, validation_alias="LLM_BACKEND")

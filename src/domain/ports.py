@@ -8,7 +8,7 @@ from domain.decisions import Decision
 from domain.generation import Capability, Embedding, LabelScores, ModelDescription, TokenChunk
 from domain.jobs import Job, JobOutcome, JobRequest
 from domain.messages import ChatMessage, Prompt
-from domain.proofs import CircuitDescription, ProofResult
+from domain.proofs import CircuitDescription, ProofResult, ProofVerdict
 from domain.requests import RequestData
 
 
@@ -142,6 +142,28 @@ class Prover(Protocol):
             OverloadedError: too many calls wait.
             DeadlineExceededError: it took longer than a proof may.
             ProverError: the prover failed on this input.
+        """
+        ...
+
+
+@runtime_checkable
+class ProofVerifier(Protocol):
+    """Checks proofs of one circuit that somebody brings, without a chain."""
+
+    async def open(self) -> None:
+        """Check the artefacts. Raises ``ConfigurationError`` when it never can check a proof."""
+        ...
+
+    async def verify(self, calldata: bytes) -> ProofVerdict:
+        """Tell whether the proof in the calldata of a verifier, or of an attestation, holds.
+
+        What an attestation would compare with the chain is not looked at.
+
+        Raises:
+            InvalidRequestError: it is no such calldata; names it ``calldata``.
+            OverloadedError: too many calls wait.
+            DeadlineExceededError: it took longer than it may.
+            ProverError: the proof could not be checked.
         """
         ...
 

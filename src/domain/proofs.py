@@ -64,6 +64,32 @@ class ProofResult:
         return None
 
 
+@dataclass(frozen=True, slots=True)
+class ProofVerdict:
+    """Whether a proof that somebody brings holds, and what it is about."""
+
+    circuit_id: str
+    holds: bool
+    """For this circuit: the proof and the instances belong together."""
+    instances: tuple[int, ...]
+    values: dict[str, list[int | float]] | None
+    """What the instances stand for; None where they are not as many as the circuit's."""
+    is_srs_insecure: bool
+    """Whether whoever made the circuit can forge proofs of it."""
+
+
+def verdict_reply(verdict: ProofVerdict) -> dict[str, Any]:
+    """Return a verdict as JSON, in the form of ``proof_reply``."""
+    return {
+        "verified": verdict.holds,
+        "circuit_id": verdict.circuit_id,
+        "statement": STATEMENT,
+        "is_srs_insecure": verdict.is_srs_insecure,
+        "instances": [_felt_hex(felt) for felt in verdict.instances],
+        "values": None if verdict.values is None else _values_content(verdict.values),
+    }
+
+
 def proof_reply(result: ProofResult) -> dict[str, Any]:
     """Return a proof as JSON: bytes, field elements and hashes in hex with 0x, times in milliseconds."""
     timings = result.timings
@@ -72,10 +98,7 @@ def proof_reply(result: ProofResult) -> dict[str, Any]:
         "statement": STATEMENT,
         "proof": _hex(result.proof),
         "instances": [_felt_hex(felt) for felt in result.instances],
-        "values": {
-            name: [_felt_hex(int(value)) for value in values] if name.endswith("_hash") else values
-            for name, values in result.values.items()
-        },
+        "values": _values_content(result.values),
         "calldata": {
             "verifyProof": _hex(result.verify_calldata),
             "verifyWithDataAttestation": (
@@ -88,6 +111,13 @@ def proof_reply(result: ProofResult) -> dict[str, Any]:
             "prove": round(timings.prove_s * 1000, 1),
             "verify": round(timings.verify_s * 1000, 1),
         },
+    }
+
+
+def _values_content(values: dict[str, list[int | float]]) -> dict[str, list[Any]]:
+    return {
+        name: [_felt_hex(int(value)) for value in group] if name.endswith("_hash") else list(group)
+        for name, group in values.items()
     }
 
 

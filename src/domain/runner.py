@@ -141,6 +141,11 @@ class WorkflowRunner:
         """The workflow that is run."""
         return self._workflow
 
+    @property
+    def has_proofs(self) -> bool:
+        """Whether a request may ask for a proof; known after ``open``."""
+        return self._has_proofs
+
     async def run(self, data: RequestData, *, requires_proof: bool = False) -> WorkflowReply:
         """Take one request through the workflow.
 

@@ -22,7 +22,15 @@ from domain.errors import ConfigurationError, ServiceError
 from domain.generation import Capability
 from domain.job_service import JobOptions, JobService
 from domain.metering import MeteredLabelScorer, MeteredTextEmbedder, MeteredTextGenerator
-from domain.ports import DecisionHead, Journal, LabelScorer, Prover, TextEmbedder, TextGenerator
+from domain.ports import (
+    DecisionHead,
+    Journal,
+    LabelScorer,
+    ProofVerifier,
+    Prover,
+    TextEmbedder,
+    TextGenerator,
+)
 from domain.runner import RunnerLimits, WorkflowRunner
 from domain.served_workflow import ServedWorkflow
 from domain.telemetry import ObservedProver, ObservedTextGenerator
@@ -51,6 +59,8 @@ class Container:
     """The generator without a workflow."""
     decision_head: DecisionHead | None
     prover: Prover | None
+    verifier: ProofVerifier | None
+    """Of the prover's circuit."""
     workflows: dict[str, ServedWorkflow]
     """By name; ``DEFAULT_WORKFLOW_NAME`` is the one at ``/service_output``."""
     jobs: JobService
@@ -75,6 +85,8 @@ class Container:
                         "proofs of this circuit can be forged: its reference string is for tests only",
                         circuit_id=self.prover.circuit.circuit_id,
                     )
+            if self.verifier is not None:
+                await self.verifier.open()
             ports = self._ports()
             for workflow in self.workflows.values():
                 await workflow.open(ports)
@@ -147,6 +159,7 @@ def build_container(
         DirectRunner(backend, limits),
         build_decision_head(settings),
         None if prover is None else ObservedProver(prover, metrics),
+        build_verifier(settings),
         workflows,
         JobService(build_journal(settings), workflows, options, observers, tracer=tracer),
         metrics,
@@ -275,6 +288,16 @@ def build_prover(settings: Settings, tracer: Tracer = NO_TRACES) -> Prover | Non
         verifier_address=None if address is None else bytes.fromhex(address.removeprefix("0x")),
     )
     return EzklProver(settings.circuit.expanduser(), options, tracer)
+
+
+def build_verifier(settings: Settings) -> ProofVerifier | None:
+    """Build what checks proofs of the circuit that the settings name; None where they name none."""
+    if settings.circuit is None:
+        return None
+    from adapters.ezkl_proof.verifier import EzklVerifier, VerifierOptions
+
+    options = VerifierOptions(settings.proof_timeout_s, settings.max_waiting_proofs)
+    return EzklVerifier(settings.circuit.expanduser(), options)
 
 
 def _onnx_generator(settings: Settings, metrics: Metrics, tracer: Tracer) -> TextGenerator:

@@ -29,6 +29,11 @@ EXCHANGES: list[Exchange] = [
     ("GET", "/health", "/health", 200, {}),
     ("GET", "/health/ready", "/health/ready", 200, {}),
     ("GET", "/openapi.json", "/openapi.json", 200, {}),
+    ("GET", "/", "/", 200, {"headers": {"accept": "text/html"}}),
+    ("GET", "/docs", "/docs", 200, {}),
+    ("GET", "/workflows", "/workflows", 200, {}),
+    ("POST", "/proofs/verify", "/proofs/verify", 400, {"json": {"calldata": "x"}}),
+    ("POST", "/proofs/verify", "/proofs/verify", 501, {"json": {"calldata": "0x1e8e1e13"}}),
     ("GET", "/metrics", "/metrics", 200, {}),
     ("GET", "/service-resources", "/service-resources?model_id=x", 200, {}),
     ("GET", "/service_output/schema", "/service_output/schema", 200, {}),
@@ -120,6 +125,20 @@ def test_answers_are_what_it_says(
     body = response.json() if media_type == "application/json" else response.text
     schema = {**declared[media_type]["schema"], "components": document["components"]}
     Draft202012Validator(schema).validate(body)
+
+
+def test_its_examples_are_taken(running: ServiceProcess, document: dict[str, Any]) -> None:
+    statuses = {}
+    for path, methods in document["paths"].items():
+        for method, operation in methods.items():
+            media = operation.get("requestBody", {}).get("content", {}).get("application/json", {})
+            if "example" in media:
+                url = running.url + path.replace("{name}", "default")
+                statuses[path] = httpx2.request(method, url, json=media["example"], timeout=20).status_code
+
+    assert statuses.pop("/proofs/verify") == 501  # its body is taken, and there is no circuit
+    assert set(statuses.values()) == {200}
+    assert len(statuses) == 6
 
 
 def test_a_method_that_there_is_not_is_told_those_that_there_are(running: ServiceProcess) -> None:

@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from entrypoints.cli import main
-from ezkl_calldata import decode_attestation_call, decode_verify_call
+from ezkl_calldata import VerifyCall, decode_attestation_call, decode_verify_call, encode_verify_call
 from tests.contracts import NODE_MODULES, verifier_bytecode
 from tests.evm import Chain
 from tests.heads import write_head
@@ -134,6 +134,56 @@ def test_two_thousand_malformed_inputs_are_each_a_400_and_cost_nothing(running: 
 
     assert num_refused >= 2000
     assert post(running, {"inputs": VECTOR}, requires_proof=True).status_code == 200
+
+
+def verify(running: ServiceProcess, calldata: str) -> httpx2.Response:
+    return httpx2.post(f"{running.url}/proofs/verify", json={"calldata": calldata}, timeout=60)
+
+
+@pytest.fixture(scope="module")
+def proof(running: ServiceProcess) -> dict[str, Any]:
+    reply: dict[str, Any] = post(running, {"inputs": VECTOR}, requires_proof=True).json()["proof"]
+    return reply
+
+
+@pytest.mark.parametrize("function", ["verifyProof", "verifyWithDataAttestation"])
+def test_a_proof_that_was_made_here_is_verified(
+    running: ServiceProcess, proof: dict[str, Any], function: str
+) -> None:
+    verdict = verify(running, proof["calldata"][function]).json()
+
+    assert verdict == {
+        "verified": True,
+        "circuit_id": proof["circuit_id"],
+        "statement": proof["statement"],
+        "is_srs_insecure": True,
+        "instances": proof["instances"],
+        "values": proof["values"],
+    }
+
+
+def test_a_proof_with_another_output_or_other_bytes_is_not_verified(
+    running: ServiceProcess, proof: dict[str, Any]
+) -> None:
+    call = decode_verify_call(bytes.fromhex(proof["calldata"]["verifyProof"][2:]))
+    other_output = VerifyCall(call.proof, (call.instances[0], (call.instances[1] + 1) % 3))
+    other_bytes = VerifyCall(bytes([call.proof[0] ^ 1]) + call.proof[1:], call.instances)
+    more_instances = VerifyCall(call.proof, (*call.instances, 1))
+    no_proof = VerifyCall(b"", call.instances)
+
+    for forged in (other_output, other_bytes, more_instances, no_proof):
+        response = verify(running, encode_verify_call(forged).hex())
+        assert response.status_code == 200
+        assert response.json()["verified"] is False
+    assert verify(running, encode_verify_call(more_instances).hex()).json()["values"] is None
+
+
+@pytest.mark.parametrize("calldata", ["", "0x", "0x1e8e1e13", "0x1e8e1e130", "0x" + "00" * 100, "hello"])
+def test_what_is_no_calldata_is_a_400_that_names_it(running: ServiceProcess, calldata: str) -> None:
+    response = verify(running, calldata)
+
+    assert response.status_code == 400
+    assert "calldata" in response.json()["description"]
 
 
 def test_a_circuit_for_tests_is_called_so_at_the_start(

@@ -285,3 +285,67 @@ def test_the_log_has_one_line_a_request_with_counts_and_never_the_text(
     failure = next(line for line in lines if line["event"] == "request failed")
     assert failure["request_id"] == requests[2]["request_id"]
     assert failure["causes"][0]["type"] == "UnserialisableOutputError"
+
+
+BROWSER = {"Accept": "text/html,application/xhtml+xml,*/*;q=0.8"}
+
+
+def test_a_browser_gets_a_page_and_everybody_else_a_line(client: TestClient) -> None:
+    page = client.get("/", headers=BROWSER)
+
+    assert page.headers["content-type"].startswith("text/html")
+    assert page.headers["vary"] == client.get("/").headers["vary"] == "Accept"
+    assert client.get("/").headers["content-type"].startswith("text/plain")
+    assert client.get("/", headers={"Accept": "application/json"}).text == client.get("/").text
+
+
+@pytest.mark.parametrize("path", ["/", "/docs", "/page/main.js", "/page/page.css"])
+def test_a_page_keeps_to_itself_and_is_asked_for_again(client: TestClient, path: str) -> None:
+    response = client.get(path, headers=BROWSER)
+
+    assert response.status_code == 200
+    policy = dict(part.split(" ", 1) for part in response.headers["content-security-policy"].split("; "))
+    assert policy["default-src"] == policy["frame-ancestors"] == "'none'"
+    assert policy["script-src"] == policy["connect-src"] == "'self'"
+    assert response.headers["x-content-type-options"] == "nosniff"
+    assert response.headers["referrer-policy"] == "no-referrer"
+    assert response.headers["cache-control"] == "no-cache"
+    again = client.get(path, headers={**BROWSER, "If-None-Match": response.headers["etag"]})
+    assert again.status_code == 304
+    assert "content-security-policy" in again.headers
+
+
+def test_no_other_file_is_served(client: TestClient) -> None:
+    for path in ("/page/", "/page/nothing.js", "/page/../routes.py", "/page/%2e%2e/routes.py"):
+        assert_is_error(client.get(path, headers=BROWSER), 404)
+
+
+def test_the_page_is_open_and_its_calls_are_not() -> None:
+    with client_of(LLM_AUTH_TOKENS="a-token-for-all") as client:
+        for path in ("/", "/docs", "/page/main.js"):
+            assert client.get(path, headers=BROWSER).status_code == 200
+        assert_is_error(client.get("/workflows"), 401)
+        assert_is_error(client.post("/proofs/verify", json={"calldata": "0x1e8e1e13"}), 401)
+
+
+def test_a_page_that_is_switched_off_is_not_there() -> None:
+    with client_of(LLM_WEB_PAGE=False) as client:
+        assert client.get("/", headers=BROWSER).headers["content-type"].startswith("text/plain")
+        for path in ("/docs", "/page/main.js"):
+            assert_is_error(client.get(path, headers=BROWSER), 404)
+
+
+def test_the_workflows_are_listed(client: TestClient) -> None:
+    listed = {one["name"]: one for one in client.get("/workflows").json()["workflows"]}
+
+    assert list(listed) == ["default", "dict", "broken"]
+    assert listed["default"] == {
+        "name": "default",
+        "path": "/service_output",
+        "takes": "LLMRequest",
+        "is_conversation": True,
+        "streams": True,
+        "proofs": "never",
+    }
+    assert listed["dict"]["path"] == "/workflows/dict/service_output"
+    assert listed["dict"]["streams"] is False

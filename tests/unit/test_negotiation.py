@@ -2,7 +2,7 @@
 
 import pytest
 
-from entrypoints.http.negotiation import prefers_plain_text
+from entrypoints.http.negotiation import prefers_html, prefers_plain_text
 
 
 @pytest.mark.parametrize(
@@ -36,3 +36,19 @@ def test_plain_text_when_it_ranks_higher(accept: str) -> None:
 )
 def test_json_otherwise(accept: str) -> None:
     assert not prefers_plain_text(accept)
+
+
+@pytest.mark.parametrize(
+    ("accept", "is_browser"),
+    [
+        ("text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8", True),
+        ("text/html", True),
+        ("*/*", False),
+        ("", False),
+        ("application/json", False),
+        ("text/*", False),
+        ("text/plain, text/html;q=0.9", False),
+    ],
+)
+def test_html_for_who_ranks_it_above_plain_text(accept: str, *, is_browser: bool) -> None:
+    assert prefers_html(accept) is is_browser

@@ -14,6 +14,8 @@ from entrypoints.http.errors import EXCEPTION_HANDLERS
 from entrypoints.http.job_routes import JobRoutes
 from entrypoints.http.lifespan import lifespan_of
 from entrypoints.http.openai_api.routes import OpenAIOptions, OpenAIRoutes
+from entrypoints.http.page import PageRoutes
+from entrypoints.http.proof_routes import ProofRoutes
 from entrypoints.http.request_log import RequestLogMiddleware
 from entrypoints.http.routes import Routes
 from entrypoints.http.trace import TraceMiddleware
@@ -40,18 +42,22 @@ def create_app(
             body_timeout_s=settings.body_timeout_s,
         ),
     )
+    proofs = ProofRoutes(container.verifier, max_body_bytes=settings.max_body_bytes)
+    home = PageRoutes(routes.home).routes if settings.web_page else [Route("/", routes.home, methods=["GET"])]
     tokens = [token.get_secret_value() for token in settings.auth_tokens]
 
     return Starlette(
         routes=[
             Route("/service_output", routes.service_output, methods=["POST"]),  # tried in this order
-            Route("/", routes.home, methods=["GET"]),
+            *home,
             Route("/health", routes.health, methods=["GET"]),
             Route("/health/ready", routes.ready, methods=["GET"]),
             Route("/inference", routes.service_output, methods=["POST"]),
             Route("/workflows/{name}/service_output", routes.service_output, methods=["POST"]),
             Route("/service_output/schema", routes.schema, methods=["GET"]),
             Route("/workflows/{name}/service_output/schema", routes.schema, methods=["GET"]),
+            Route("/workflows", routes.workflows, methods=["GET"]),
+            Route("/proofs/verify", proofs.verify, methods=["POST"]),
             Route("/openapi.json", routes.openapi, methods=["GET"]),
             Route("/metrics", routes.metrics, methods=["GET"]),
             Route("/service-resources", routes.resources, methods=["GET"]),

@@ -9,7 +9,9 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from entrypoints.http.errors import error_response
 
-OPEN_PATHS = frozenset({"/", "/health", "/health/ready", "/openapi.json"})
+OPEN_PATHS = frozenset({"/", "/health", "/health/ready", "/openapi.json", "/docs"})
+PAGE_FILES = "/page/"
+"""What the page for browsers is made of; its calls need a token all the same."""
 OWNER_DIGITS = 32
 
 
@@ -29,7 +31,7 @@ class BearerMiddleware:
         """Serve one request."""
         if scope["type"] == "http" and self._digests:
             owner = self._owner(Headers(scope=scope).get("authorization", ""))
-            if owner is None and scope["path"] not in OPEN_PATHS:
+            if owner is None and not _is_open(scope["path"]):
                 headers = {"WWW-Authenticate": "Bearer"}
                 response = error_response(
                     scope, 401, "a bearer token of this service is needed", headers=headers
@@ -45,6 +47,10 @@ class BearerMiddleware:
         # each is compared, and each in constant time, so that the time tells nothing
         matches = [hmac.compare_digest(given, digest) for digest in self._digests]
         return given.hex()[:OWNER_DIGITS] if scheme.lower() == "bearer" and any(matches) else None
+
+
+def _is_open(path: str) -> bool:
+    return path in OPEN_PATHS or path.startswith(PAGE_FILES)
 
 
 def _digest(token: str) -> bytes:

@@ -19,6 +19,12 @@ def prefers_plain_text(accept: str) -> bool:
     return _quality(accept, "text/plain") > _quality(accept, "application/json")
 
 
+@lru_cache(maxsize=64)
+def prefers_html(accept: str) -> bool:
+    """Tell whether an ``Accept`` header ranks ``text/html`` above ``text/plain``, as a browser's does."""
+    return _quality(accept, "text/html") > _quality(accept, "text/plain")
+
+
 def _quality(accept: str, media_type: str) -> float:
     """Return the weight of a media type: that of the most specific range which covers it."""
     ranges = [media_type, media_type.partition("/")[0] + "/*", "*/*"]

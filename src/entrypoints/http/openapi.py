@@ -17,6 +17,7 @@ from entrypoints.container import DEFAULT_WORKFLOW_NAME
 from entrypoints.http.openai_api.chat_request import ChatRequest
 from entrypoints.http.openai_api.completion_request import CompletionRequest
 from entrypoints.http.openai_api.embeddings import EmbeddingsRequest
+from entrypoints.http.proof_routes import VerificationRequest
 
 Schema = dict[str, Any]
 
@@ -44,6 +45,8 @@ class Operation:
     errors: tuple[int, ...] = ()
     parameters: tuple[dict[str, Any], ...] = ()
     error: Schema = field(default_factory=lambda: ERROR)
+    example: dict[str, Any] | None = None
+    """Of a body."""
     is_open: bool = False
     """Whether it takes no token where others do."""
 
@@ -77,8 +80,42 @@ OUTPUT: dict[str, Schema] = {
     JSON_TYPE: {"description": "a text, or what the workflow gives", "type": ["string", "object"]},
     "text/plain": STRING,
 }
+INFERNET_EXAMPLE: dict[str, Any] = {
+    "source": 1,
+    "data": {"text": "Name three colours.", "key": "123", "messageId": "123456", "history": []},
+}
+CHAT_EXAMPLE: dict[str, Any] = {
+    "messages": [{"role": "user", "content": "Name three colours."}],
+    "max_tokens": 64,
+    "stream": True,
+}
 NULLABLE_STRING: Schema = {"type": ["string", "null"]}
 OPENAI_USAGE = _object({"prompt_tokens": COUNT, "total_tokens": COUNT}, {"completion_tokens": COUNT})
+
+WORKFLOW_ENTRY = _object(
+    {
+        "name": STRING,
+        "path": STRING,
+        "takes": {"type": "string", "description": "the type of its data"},
+        "is_conversation": {"type": "boolean", "description": "whether that is an LLMRequest"},
+        "streams": {"type": "boolean", "description": "whether a stream comes piece by piece"},
+        "proofs": {"enum": ["never", "on_request", "always"]},
+    }
+)
+FELTS: Schema = {"type": "array", "items": {"type": "string", "pattern": "^0x[0-9a-f]{64}$"}}
+VERDICT = _object(
+    {
+        "verified": {"type": "boolean"},
+        "circuit_id": STRING,
+        "statement": {"type": "string", "description": "what is proved, and what is not"},
+        "is_srs_insecure": {
+            "type": "boolean",
+            "description": "whether who made the circuit can forge proofs",
+        },
+        "instances": FELTS,
+        "values": {"type": ["object", "null"], "description": "what the instances stand for"},
+    }
+)
 
 SCHEMAS: dict[str, Schema] = {
     "Error": _object(
@@ -120,13 +157,21 @@ def _serving(*parameters: dict[str, Any]) -> Operation:
         InfernetInput,
         (404, 409, 501, *REQUEST_ERRORS) if parameters else (409, 501, *REQUEST_ERRORS),
         (*parameters, KEY, PREFER),
+        example=INFERNET_EXAMPLE,
     )
 
 
-def _openai(summary: str, body: type[BaseModel] | None, reply: Schema, *, streams: bool = False) -> Operation:
+def _openai(
+    summary: str,
+    body: type[BaseModel] | None,
+    reply: Schema,
+    *,
+    example: dict[str, Any] | None = None,
+    streams: bool = False,
+) -> Operation:
     replies = {**_json(reply), **({"text/event-stream": EVENTS} if streams else {})}
     errors = (404, 429, 501, *REQUEST_ERRORS)
-    return Operation(summary, {200: replies}, body, errors, error=OPENAI_ERROR)
+    return Operation(summary, {200: replies}, body, errors, error=OPENAI_ERROR, example=example)
 
 
 _SCHEMA = _json(_object({"infernet_input": {"type": "object"}, "data": {"type": "object"}}))
@@ -137,7 +182,14 @@ _LIST = _object({"object": {"const": "list"}, "data": {"type": "array"}})
 SERVING_PATHS = ("/service_output", "/inference", "/workflows/{name}/service_output")
 
 OPERATIONS: dict[tuple[str, str], Operation] = {
-    ("GET", "/"): Operation("Say what this is", {200: {"text/plain": STRING}}, is_open=True),
+    ("GET", "/"): Operation(
+        "Say what this is: to a browser by a page",
+        {200: {"text/plain": STRING, "text/html": STRING}},
+        is_open=True,
+    ),
+    ("GET", "/docs"): Operation(
+        "This document, to be read by a person", {200: {"text/html": STRING}}, errors=(404,), is_open=True
+    ),
     ("GET", "/health"): Operation(
         "Liveness", {200: _json(_object({"status": {"const": "ok"}}))}, is_open=True
     ),
@@ -153,6 +205,17 @@ OPERATIONS: dict[tuple[str, str], Operation] = {
     ("GET", "/service_output/schema"): Operation("What the workflow takes", {200: _SCHEMA}),
     ("GET", "/workflows/{name}/service_output/schema"): Operation(
         "What a workflow takes", {200: _SCHEMA}, errors=(404,), parameters=(WORKFLOW,)
+    ),
+    ("GET", "/workflows"): Operation(
+        "The workflows: where each is, what it takes, and whether it proves",
+        {200: _json(_object({"workflows": {"type": "array", "items": WORKFLOW_ENTRY}}))},
+    ),
+    ("POST", "/proofs/verify"): Operation(
+        "Check a proof of the circuit that is served, from its calldata",
+        {200: _json(VERDICT)},
+        VerificationRequest,
+        (501, *REQUEST_ERRORS),
+        example={"calldata": "0x1e8e1e13"},
     ),
     ("GET", "/metrics"): Operation("Metrics for Prometheus", {200: {"text/plain": STRING}}),
     ("GET", "/service-resources"): Operation(
@@ -184,9 +247,19 @@ OPERATIONS: dict[tuple[str, str], Operation] = {
         errors=(404, 503),
         parameters=(JOB_ID,),
     ),
-    ("POST", "/v1/chat/completions"): _openai("Answer a conversation", ChatRequest, _ANSWER, streams=True),
-    ("POST", "/v1/completions"): _openai("Go on with texts", CompletionRequest, _ANSWER, streams=True),
-    ("POST", "/v1/embeddings"): _openai("Embed texts", EmbeddingsRequest, _LIST),
+    ("POST", "/v1/chat/completions"): _openai(
+        "Answer a conversation", ChatRequest, _ANSWER, example=CHAT_EXAMPLE, streams=True
+    ),
+    ("POST", "/v1/completions"): _openai(
+        "Go on with texts",
+        CompletionRequest,
+        _ANSWER,
+        example={"prompt": "The three primary colours are", "max_tokens": 32},
+        streams=True,
+    ),
+    ("POST", "/v1/embeddings"): _openai(
+        "Embed texts", EmbeddingsRequest, _LIST, example={"input": "Name three colours."}
+    ),
     ("GET", "/v1/models"): Operation("The one model", {200: _json(_LIST)}, error=OPENAI_ERROR),
     ("GET", "/v1/models/{model_id}"): Operation(
         "A model",
@@ -260,7 +333,12 @@ def _operation_content(operation: Operation, *, needs_token: bool) -> dict[str, 
         content["parameters"] = list(operation.parameters)
     if operation.body is not None:
         schema = {"$ref": REF.format(model=operation.body.__name__)}
-        content["requestBody"] = {"required": True, "content": {JSON_TYPE: {"schema": schema}}}
+        media = (
+            {"schema": schema}
+            if operation.example is None
+            else {"schema": schema, "example": operation.example}
+        )
+        content["requestBody"] = {"required": True, "content": {JSON_TYPE: media}}
     if needs_token:
         content["security"] = [{"bearer": []}]
     return content

@@ -15,8 +15,8 @@ from entrypoints.http.errors import FAILED, error_response, log_failure
 
 REQUEST_ID_PATTERN = re.compile(rb"[A-Za-z0-9._-]{1,128}")
 
-QUIET_PATHS = frozenset({"/health", "/health/ready"})
-"""Asked every few seconds by orchestrators; logged at the level debug."""
+QUIET_PATHS = frozenset({"/health", "/health/ready", "/metrics"})
+"""Asked every few seconds by orchestrators, Prometheus and the page; logged at the level debug."""
 
 
 UNROUTED = "none"

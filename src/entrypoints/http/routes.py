@@ -20,6 +20,7 @@ from entrypoints.http.negotiation import idempotency_key, prefers_async, prefers
 from entrypoints.http.openapi import openapi_document
 from entrypoints.http.reply_headers import model_headers, reply_headers
 from entrypoints.http.streaming import MarkedStream
+from entrypoints.http.workflow_list import workflow_content
 from entrypoints.service_resources import service_resources, supports_model
 
 JSON = json.JSONEncoder(allow_nan=False, ensure_ascii=False, separators=(",", ":"))
@@ -34,7 +35,12 @@ class Routes:
 
     async def home(self, _: Request) -> Response:
         """Say what this is."""
-        return PlainTextResponse(HOME)
+        return PlainTextResponse(HOME, headers={"Vary": "Accept"})
+
+    async def workflows(self, _: Request) -> Response:
+        """List the workflows."""
+        served = self._container.workflows.values()
+        return JSONResponse({"workflows": [workflow_content(workflow.runner) for workflow in served]})
 
     async def health(self, _: Request) -> Response:
         """Tell that the process serves (liveness)."""
