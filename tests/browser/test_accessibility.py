@@ -15,6 +15,7 @@ LONG_WORD = "x" * 300
 
 
 def chat(page: Page) -> None:
+    page.get_by_label("Tokens at most").fill("16")
     submit_chat(page, LONG_WORD)
     page.locator("#chat-exchange summary").click()
 

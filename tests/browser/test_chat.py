@@ -14,6 +14,7 @@ from tests.service_process import ServiceProcess, service
 
 LONG = " ".join(f"word{number}" for number in range(400))
 HOSTILE = '<img src=x onerror="document.title=\'owned\'"><script>document.title="owned"</script><b>bold</b>'
+NOT_READY = {"code": "503", "name": "Service Unavailable", "description": "the model is loading"}
 TOKEN = "a-token-of-the-page"
 
 
@@ -159,6 +160,20 @@ def test_a_network_that_is_gone_is_said(browser: Browser, echoing: ServiceProces
         page.context.set_offline(False)
         submit_chat(page, "is anybody there now")
         expect(last_answer(page)).to_have_text("is anybody there now")
+
+
+def test_a_page_that_comes_before_the_service_is_ready_waits_for_it(
+    browser: Browser, echoing: ServiceProcess
+) -> None:
+    with opened(browser, f"{echoing.url}/docs") as page:
+        page.route("**/health/ready", lambda route: route.fulfill(status=503, json=NOT_READY))
+        page.goto(echoing.url)
+        expect(page.locator("#service-error")).to_have_text("503 Service Unavailable: the model is loading.")
+        expect(page.get_by_role("button", name="Send")).to_be_disabled()
+        page.unroute("**/health/ready")
+        submit_chat(page, "hello")
+        expect(last_answer(page)).to_have_text("hello")
+        expect(page.locator("#service-error")).to_be_hidden()
 
 
 def test_a_service_that_dies_amid_an_answer_is_said(browser: Browser) -> None:

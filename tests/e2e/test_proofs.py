@@ -9,6 +9,7 @@ import httpx2
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from jsonschema import Draft202012Validator
 
 from entrypoints.cli import main
 from ezkl_calldata import VerifyCall, decode_attestation_call, decode_verify_call, encode_verify_call
@@ -176,6 +177,15 @@ def test_a_proof_with_another_output_or_other_bytes_is_not_verified(
         assert response.status_code == 200
         assert response.json()["verified"] is False
     assert verify(running, encode_verify_call(more_instances).hex()).json()["values"] is None
+
+
+def test_the_verdict_is_what_the_document_says(running: ServiceProcess, proof: dict[str, Any]) -> None:
+    document = httpx2.get(f"{running.url}/openapi.json", timeout=10).json()
+    answers = document["paths"]["/proofs/verify"]["post"]["responses"]
+    verdict = verify(running, proof["calldata"]["verifyProof"])
+
+    schema = answers["200"]["content"]["application/json"]["schema"]
+    Draft202012Validator({**schema, "components": document["components"]}).validate(verdict.json())
 
 
 @pytest.mark.parametrize("calldata", ["", "0x", "0x1e8e1e13", "0x1e8e1e130", "0x" + "00" * 100, "hello"])

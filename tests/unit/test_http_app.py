@@ -335,6 +335,12 @@ def test_a_page_that_is_switched_off_is_not_there() -> None:
             assert_is_error(client.get(path, headers=BROWSER), 404)
 
 
+def test_without_a_circuit_there_is_nothing_to_check_proofs_of(client: TestClient) -> None:
+    assert_is_error(client.post("/proofs/verify", json={"calldata": "0x1e8e1e13"}), 501, "no circuit")
+    assert_is_error(client.post("/proofs/verify", json={"calldata": "x"}), 400, "calldata")
+    assert "/proofs/verify" not in client.get("/openapi.json").json()["paths"]
+
+
 def test_the_workflows_are_listed(client: TestClient) -> None:
     listed = {one["name"]: one for one in client.get("/workflows").json()["workflows"]}
 

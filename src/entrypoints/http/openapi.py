@@ -295,6 +295,7 @@ def openapi_document(
         paths[path]["post"]["requestBody"]["content"][JSON_TYPE]["schema"] = _infernet_input(readers)
     components: dict[str, Any] = {"schemas": {**schemas.get("$defs", {}), **SCHEMAS}}
     if not has_proofs:
+        del paths["/proofs/verify"]  # answers with 501 alone
         components["schemas"]["InfernetInput"]["properties"]["requires_proof"] = NO_PROOF
     if has_tokens:
         components["securitySchemes"] = {"bearer": {"type": "http", "scheme": "bearer"}}

@@ -39,6 +39,7 @@ export class Chat {
     this.#targets = [...conversing.map((workflow) => new WorkflowStream(workflow)), new ModelStream()];
     const options = this.#targets.map((target, index) => element("option", { value: index }, target.label));
     byId("chat-workflow").replaceChildren(...options);
+    this.#running.allow();
   }
 
   async #send() {

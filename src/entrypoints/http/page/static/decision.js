@@ -28,6 +28,7 @@ export class DecisionView {
     this.#workflows = [...workflows].sort((one, other) => proves(other) - proves(one));
     const options = this.#workflows.map((workflow, index) => element("option", { value: index }, workflow.name));
     byId("decision-workflow").replaceChildren(...options);
+    this.#running.allow();
     this.#choose();
   }
 

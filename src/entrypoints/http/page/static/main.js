@@ -7,6 +7,7 @@ import { LoadView } from "./load.js";
 import { Service } from "./service.js";
 import { bindTokenForm, Token } from "./token.js";
 
+const RETRY_MS = 2000;
 const VIEWS = ["chat", "decision", "load"];
 
 const token = new Token();
@@ -42,6 +43,7 @@ async function begin() {
     showError(byId("service-error"), null);
   } catch (error) {
     showError(byId("service-error"), error);
+    if (error.status !== 401) setTimeout(begin, RETRY_MS); // it may be starting; a token is asked for instead
   }
 }
 

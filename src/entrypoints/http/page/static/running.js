@@ -11,6 +11,11 @@ export class Running {
     stop.addEventListener("click", () => this.stop());
   }
 
+  /** Say that work can be begun. */
+  allow() {
+    this.start.disabled = this.isOn;
+  }
+
   get isOn() {
     return this.#abort !== null;
   }
