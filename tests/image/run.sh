@@ -138,6 +138,14 @@ reply=$(ask)
 echo "$reply" | cut -c1-100
 expect "the reply is a JSON string that is not empty" \
   python3 -c 'import json, sys; reply = json.loads(sys.argv[1]); sys.exit(not (isinstance(reply, str) and reply))' "$reply"
+expect "a browser gets the page, and the page its parts" python3 - <<'PYTHON'
+import re, urllib.request
+def got(path):
+    request = urllib.request.Request(f"http://127.0.0.1:3000/{path}", headers={"Accept": "text/html,*/*;q=0.8"})
+    return urllib.request.urlopen(request, timeout=10).read().decode()
+parts = re.findall(r'(?:src|href)="(page/[^"]+)"', got(""))
+assert len(parts) == 3 and all(map(got, parts)), parts
+PYTHON
 expect "two workers serve, and an engine" test "$(pgrep --count --full "$python.*multiprocessing.spawn")" = 3
 expect "they are not root" test -z "$(pgrep --uid 0 --full "$python")"
 health=$(buildah "${storage[@]}" inspect --type image localhost/llm-inference-service:cpu \
