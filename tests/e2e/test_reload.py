@@ -196,6 +196,7 @@ def test_what_is_under_way_ends_as_it_began(tmp_path: Path) -> None:
         write_settings(tmp_path, LLM_BACKEND="scripted", LLM_SCRIPTED_REPLY="new")
         running.process.send_signal(signal.SIGHUP)
         running.wait_for_log(RELOADED, 1, RELOAD_S)
+        time.sleep(1)  # an old worker looks every 0.1 s whether it is retired
         assert running.post(DATA).json() == "new"
         for thread in threads:
             thread.join()
