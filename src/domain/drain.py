@@ -20,10 +20,12 @@ class Drain:
         self._is_too_late = False
 
     def begin(self, grace_s: float) -> None:
-        """Let what is under way end; after ``grace_s`` seconds it is interrupted. May be called again."""
-        if not self.has_begun:
-            self.has_begun = True
-            asyncio.get_running_loop().call_later(grace_s, self._end)
+        """Let what is under way end; after ``grace_s`` seconds it is interrupted.
+
+        Another call may leave less time, not more.
+        """
+        self.has_begun = True
+        asyncio.get_running_loop().call_later(grace_s, self._end)
 
     @contextmanager
     def held(self) -> Iterator[None]:

@@ -114,6 +114,7 @@ class JobService:
         self._unwatched: set[asyncio.Task[Any]] = set()
         """Steps that go on when their caller leaves."""
         self._wake = asyncio.Event()
+        self._idle = asyncio.Event()
         self._loop: asyncio.Task[None] | None = None
         self._identification: asyncio.Task[None] | None = None
         self._purged_s = 0.0
@@ -123,6 +124,13 @@ class JobService:
         await self._journal.open()
         self._identification = asyncio.create_task(self._identify())
         self._loop = asyncio.create_task(self._serve())
+
+    async def finish(self) -> None:
+        """Return when nothing is under way, and nothing left that this service may do."""
+        if self._loop is not None:
+            self._idle.clear()
+            self._wake.set()
+            await self._idle.wait()
 
     async def close(self) -> None:
         """Stop; jobs under way go back into the queue, for the next start or another process."""
@@ -407,6 +415,8 @@ class JobService:
             )
             for job in claimed:
                 self._start(job, is_waited_for=False)
+            if not self._background:
+                self._idle.set()
         if now_s - self._purged_s > PURGE_EVERY_S:
             self._purged_s = now_s
             before_s = now_s - self._options.retention_s

@@ -12,6 +12,14 @@ from entrypoints.engine_socket import engine_socket
 from entrypoints.http.app import create_app
 from entrypoints.parent_watch import end_with_launcher
 from entrypoints.start_failure import end_process
+from entrypoints.worker_process import this_worker
+
+
+def started() -> None:
+    """Tell the launcher that this process serves."""
+    if (worker := this_worker()) is not None:
+        worker.started(container.drain)
+
 
 end_with_launcher()
 try:
@@ -19,7 +27,7 @@ try:
     tracer = build_tracer(settings)
     configure_logs(settings.log_level, settings.log_format, tracer)
     container = build_container(settings, engine_socket=engine_socket(), tracer=tracer)
-    app = create_app(container, on_start_failure=end_process)
+    app = create_app(container, on_start_failure=end_process, on_start=started)
     limits = ConnectionLimits(settings.max_connections, settings.header_timeout_s)
     Connections(limits, container.drain).install()
 except ConfigurationError as error:

@@ -86,7 +86,7 @@ def _serve(hypercorn_arguments: list[str]) -> int:
         from entrypoints.model_export import prepare_export
 
         prepare_export(settings, TqdmReporter())
-    return launch(hypercorn_arguments, has_backend=settings.backend is not Backend.OPENAI)
+    return launch(hypercorn_arguments, settings)
 
 
 def _model(options: argparse.Namespace) -> int:

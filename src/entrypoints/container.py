@@ -6,6 +6,7 @@ backend that is not used costs nothing.
 
 import asyncio
 import os
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import version
@@ -40,6 +41,7 @@ from domain.workflow import WorkflowPorts
 from entrypoints.engine_failure import end_broken_process
 from entrypoints.job_log import JobLog, JobObservers
 from entrypoints.start_failure import somebody_told
+from entrypoints.worker_process import RETIREMENT_S, this_worker
 from entrypoints.workflow_classes import code_digest, construct_workflow, find_workflow_class
 
 log: structlog.typing.FilteringBoundLogger = structlog.get_logger()
@@ -98,12 +100,23 @@ class Container:
     async def close(self) -> None:
         """Stop the jobs, close the workflows, then the backend; once what is under way has ended."""
         await self.drain.finished()
+        worker = this_worker()
+        if worker is not None and worker.is_retired:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(RETIREMENT_S):
+                    await self.jobs.finish()
         await self.jobs.close()
         for workflow in self.workflows.values():
             await workflow.close()
         if self.prover is not None:
             await self.prover.close()
         await self.generator.close()
+
+    @property
+    def is_stopping(self) -> bool:
+        """Whether the service ends, and not this process alone."""
+        worker = this_worker()
+        return self.drain.has_begun and not (worker is not None and worker.is_retired)
 
     def _ports(self) -> WorkflowPorts:
         offers_scores = Capability.LABEL_SCORES in self.generator.capabilities

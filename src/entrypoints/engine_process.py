@@ -7,6 +7,7 @@ launcher drops it. Signals are for the launcher, which stops the workers first.
 import asyncio
 import importlib
 import importlib.util
+import os
 import signal
 from collections.abc import Callable
 from contextlib import suppress
@@ -25,17 +26,27 @@ from domain.tracing import Tracer
 from entrypoints import hypercorn_defaults
 from entrypoints.container import build_generator, build_tracer, runner_limits
 from entrypoints.http.engine_app import create_engine_app
-from entrypoints.start_failure import end_process
+from entrypoints.start_failure import START_FAILURE_FILE, be_quiet, end_process
 
 READY = "ready"
 GRACEFUL_TIMEOUT_S = 3.0
 """The workers have answered their requests by then, or are gone."""
 
 
-def run_engine(socket: Path, lifeline: Connection) -> None:
-    """Serve on a socket until the lifeline ends; says ``READY`` on it before."""
-    for number in (signal.SIGTERM, signal.SIGINT):
+def run_engine(socket: Path, lifeline: Connection, start_failure: Path, is_trial: bool) -> None:
+    """Serve on a socket until the lifeline ends; says ``READY`` on it before.
+
+    Args:
+        socket: where to listen.
+        lifeline: to the launcher.
+        start_failure: to be made where this can never work as configured.
+        is_trial: whether it is left to the launcher to say why.
+    """
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, lambda *_: None)
+    os.environ[START_FAILURE_FILE] = str(start_failure)
+    if is_trial:
+        be_quiet()
     try:
         settings = read_settings()
         tracer = build_tracer(settings)

@@ -31,10 +31,12 @@ class EngineSupervisor:
 
     Args:
         socket: where it listens; in a folder that only this user may enter.
+        start_failure: what it makes when it can never work as configured.
     """
 
-    def __init__(self, socket: Path) -> None:
+    def __init__(self, socket: Path, start_failure: Path) -> None:
         self.socket = socket
+        self._start_failure = start_failure
         self._is_stopping = threading.Event()
         self._lock = threading.Lock()
         self._process: SpawnProcess | None = None
@@ -52,13 +54,16 @@ class EngineSupervisor:
     ) -> None:
         self.stop()
 
-    def start(self) -> bool:
-        """Start the engine and wait until it serves; False when it ended before."""
-        process, lifeline = self._spawn()
+    def start(self, *, is_trial: bool = False) -> bool:
+        """Start the engine and wait until it serves; False when it ended before.
+
+        In a trial, of which the service does not depend, it is left to the caller to say why.
+        """
+        process, lifeline = self._spawn(is_trial=is_trial)
         wait([lifeline, process.sentinel])
         if not _says_ready(lifeline):
             process.join()
-            if process.exitcode != EXIT_CONFIGURATION:  # which has told why itself
+            if process.exitcode != EXIT_CONFIGURATION and not is_trial:  # which has told why itself
                 log.error("the engine ended before it served", exit_status=process.exitcode)
             return False
         log.info("the engine serves", pid=process.pid)
@@ -72,18 +77,22 @@ class EngineSupervisor:
             if self._process is None or self._lifeline is None:
                 return
             self._lifeline.close()
-            self._process.join(STOP_TIMEOUT_S)
+            # one that does not serve yet has nothing to end
+            self._process.join(STOP_TIMEOUT_S if self._watcher.is_alive() else 0)
             if self._process.exitcode is None:
                 self._process.kill()
                 self._process.join()
             self.socket.unlink(missing_ok=True)
 
-    def _spawn(self) -> tuple[SpawnProcess, Connection]:
+    def _spawn(self, *, is_trial: bool = False) -> tuple[SpawnProcess, Connection]:
         context = multiprocessing.get_context("spawn")
         ours, theirs = context.Pipe()
         with theirs:
             process = context.Process(
-                target=run_engine, args=(self.socket, theirs), name=ENGINE_NAME, daemon=True
+                target=run_engine,
+                args=(self.socket, theirs, self._start_failure, is_trial),
+                name=ENGINE_NAME,
+                daemon=True,
             )
             process.start()
         self._process, self._lifeline = process, ours

@@ -1,7 +1,7 @@
 """``launch``: runs Hypercorn, and turns the way it ended into an exit status.
 
 Several workers share one engine process, which has the model: it is started before them, and stopped when
-they have answered their last requests.
+they have answered their last requests. SIGHUP has others take their place (``entrypoints.reloader``).
 
 Hypercorn returns when it is told to stop, and when no worker lives long. Its own status does not tell the two
 apart, so the signals that arrive are noted beside its handlers.
@@ -22,10 +22,11 @@ from typing import Self
 
 from hypercorn.__main__ import main as hypercorn
 
+from adapters.settings import Settings
 from entrypoints.backlog import refuse_backlog
-from entrypoints.engine_socket import ENGINE_SOCKET
-from entrypoints.engine_supervisor import ENGINE_NAME, EngineSupervisor
+from entrypoints.engine_supervisor import ENGINE_NAME
 from entrypoints.launch_folder import LAUNCH_FOLDER, METRICS_FOLDER
+from entrypoints.reloader import Reloader
 from entrypoints.start_failure import EXIT_CONFIGURATION, START_FAILURE_FILE
 from entrypoints.worker_supervision import WorkerSupervision
 
@@ -39,12 +40,12 @@ FOLDER = "llm-inference-service-"
 STOP_SIGNALS = frozenset({signal.SIGTERM, signal.SIGINT})
 
 
-def launch(arguments: Sequence[str], *, has_backend: bool = True) -> int:
+def launch(arguments: Sequence[str], settings: Settings) -> int:
     """Serve until told to stop.
 
     Args:
         arguments: Hypercorn's; they override ``entrypoints.hypercorn_defaults``.
-        has_backend: whether the model runs here, so that several workers must share it.
+        settings: as they are at the start.
 
     Returns:
         0 when told to stop, ``EXIT_CONFIGURATION`` when a worker or the engine could not start as configured,
@@ -55,22 +56,26 @@ def launch(arguments: Sequence[str], *, has_backend: bool = True) -> int:
     num_workers = _num_workers(arguments)
     with ExitStack() as stack:
         folder = Path(stack.enter_context(TemporaryDirectory(prefix=FOLDER, ignore_cleanup_errors=True)))
-        signals = stack.enter_context(_ArrivingSignals(refuse_backlog))
-        start_failure = folder / "start_failure"
-        os.environ[START_FAILURE_FILE] = str(start_failure)
-        WorkerSupervision(start_failure.exists).install()
+        reloader = stack.enter_context(Reloader(folder, num_workers))
+        signal.signal(signal.SIGHUP, lambda *_: None)
+        signals = stack.enter_context(_ArrivingSignals(refuse_backlog, reloader.ask))
+        first = reloader.first(settings)
+        workers = WorkerSupervision(first)
+        workers.install()
+        os.environ[START_FAILURE_FILE] = str(first.start_failure)
         metrics = folder / "metrics"
         metrics.mkdir()
         os.environ[LAUNCH_FOLDER], os.environ[METRICS_FOLDER] = str(folder), str(metrics)
-        if num_workers > 1 and has_backend:
+        if first.engine is not None:
             signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # until Hypercorn sets its own
-            engine = stack.enter_context(EngineSupervisor(folder / "engine.sock"))
-            if not engine.start():
-                return EXIT_CONFIGURATION if start_failure.exists() else EXIT_WORKER_DIED
-            os.environ[ENGINE_SOCKET] = str(engine.socket)
+            if not first.engine.start():
+                return EXIT_CONFIGURATION if first.start_failure.exists() else EXIT_WORKER_DIED
+        reloader.follow(workers)
         status = hypercorn([*defaults, *arguments, APPLICATION])
+        workers.end_trial()
+        workers.end_retired()
         _wait_for_workers()
-        if start_failure.exists():
+        if workers.generation.start_failure.exists():
             return EXIT_CONFIGURATION
         if num_workers == 0 or signals.has_stop():
             return status
@@ -97,9 +102,11 @@ class _ArrivingSignals:
     Args:
         on_stop: called in a thread of its own, at the first that tells to stop; the end of the context waits
             for it.
+        on_hangup: called there at each SIGHUP.
     """
 
-    def __init__(self, on_stop: Callable[[], None]) -> None:
+    def __init__(self, on_stop: Callable[[], None], on_hangup: Callable[[], None]) -> None:
+        self._on_hangup = on_hangup
         self._reading, self._writing = socket.socketpair()
         self._writing.setblocking(False)  # noqa: FBT003 - its own signature
         self._on_stop = on_stop
@@ -123,6 +130,8 @@ class _ArrivingSignals:
 
     def _read(self) -> None:
         while numbers := self._reading.recv(4096):
+            if signal.SIGHUP in numbers:
+                self._on_hangup()
             if not self._has_stop.is_set() and not STOP_SIGNALS.isdisjoint(numbers):
                 self._has_stop.set()
                 self._on_stop()

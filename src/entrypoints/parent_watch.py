@@ -21,7 +21,8 @@ def end_with_launcher() -> None:
         return
 
     # a handler, not SIG_IGN: that would be inherited by processes this one starts
-    signal.signal(signal.SIGTERM, lambda *_: None)
+    for number in (signal.SIGTERM, signal.SIGHUP):  # a terminal that is closed tells all
+        signal.signal(number, lambda *_: None)
 
     def watch(sentinel: int) -> None:
         wait([sentinel])

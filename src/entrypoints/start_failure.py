@@ -1,27 +1,34 @@
-"""How a worker that cannot start says why: once, however many workers fail, and the launcher hears of it.
+"""How a process that cannot start says why: once, however many of them fail, and the launcher hears of it.
 
 Hypercorn 0.18 loses the exit status of its workers, so the launcher names a file that the first failing
-worker creates.
+process creates. It holds the reason, for a launcher that tells it itself.
 """
 
 import os
 import sys
-from contextlib import suppress
 from pathlib import Path
 from typing import NoReturn
 
 from domain.errors import ConfigurationError
 
 START_FAILURE_FILE = "LLM_SERVICE_START_FAILURE_FILE"
-"""Set by the launcher for its workers; not a setting."""
+"""Set by the launcher for its processes; not a setting."""
 
 EXIT_CONFIGURATION = 78
 """``EX_CONFIG`` of sysexits.h."""
 
+_is_quiet = False
+
+
+def be_quiet() -> None:
+    """Leave it to the launcher to say why this process cannot start."""
+    global _is_quiet  # noqa: PLW0603 - of the process
+    _is_quiet = True
+
 
 def end_process(error: ConfigurationError) -> NoReturn:
-    """Print why the service cannot start, unless another worker has, and end this process at once."""
-    if _is_first_to_tell():
+    """Print why the service cannot start, unless another process has, and end this process at once."""
+    if _is_first_to_tell(error) and not _is_quiet:
         print(f"llm-inference-service cannot start: {error}", file=sys.stderr, flush=True)
     os._exit(EXIT_CONFIGURATION)
 
@@ -32,12 +39,14 @@ def somebody_told() -> bool:
     return file is not None and Path(file).exists()
 
 
-def _is_first_to_tell() -> bool:
+def _is_first_to_tell(error: ConfigurationError) -> bool:
     file = os.environ.get(START_FAILURE_FILE)
     if file is not None:
-        with suppress(FileNotFoundError):  # the launcher is gone already
-            try:
-                Path(file).touch(exist_ok=False)
-            except FileExistsError:
-                return False
+        try:
+            with Path(file).open("x", encoding="utf-8") as told:
+                told.write(str(error))
+        except FileExistsError:
+            return False
+        except FileNotFoundError:  # the launcher is gone already
+            return True
     return True

@@ -1,19 +1,30 @@
-"""Lets Hypercorn's launcher outlive its workers: one that dies is replaced, and leaves no lock behind.
+"""Lets Hypercorn's launcher outlive its workers: one that dies is replaced, and others can take their place.
 
 Hypercorn 0.18 ends the whole service when a worker dies. And what tells its workers to stop is an event
 behind a lock that a worker which is killed may hold for ever, and that a second signal would wait for.
+When it reloads, it stops its workers before it starts others.
 """
 
+import multiprocessing
+import os
+import signal
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from ctypes import c_bool
-from multiprocessing.context import SpawnContext
+from dataclasses import dataclass
+from multiprocessing.connection import Connection, wait
+from multiprocessing.context import SpawnContext, SpawnProcess
 from multiprocessing.process import BaseProcess
-from typing import Any
+from pathlib import Path
+from typing import Any, Protocol
 
 import hypercorn.run
 import structlog
 from prometheus_client.multiprocess import mark_process_dead
+
+from entrypoints.launch_folder import METRICS_FOLDER
+from entrypoints.worker_process import SERVES, Flag, WorkerOrders, run_worker
 
 log: structlog.typing.FilteringBoundLogger = structlog.get_logger()
 
@@ -23,17 +34,21 @@ MAX_SHORT_LIVES = 5
 
 
 class WorkerSupervision:
-    """Replaces workers that died. ``install`` before Hypercorn runs.
+    """Replaces workers. ``install`` before Hypercorn runs.
 
     Args:
-        has_start_failed: whether a worker told that it can never start as configured.
+        generation: of the workers to begin with.
         now: seconds of a clock that never jumps.
     """
 
-    def __init__(
-        self, has_start_failed: Callable[[], bool], now: Callable[[], float] = time.monotonic
-    ) -> None:
-        self._has_start_failed = has_start_failed
+    def __init__(self, generation: "Team", now: Callable[[], float] = time.monotonic) -> None:
+        self.generation = generation
+        self._lock = threading.Lock()
+        self._changed, self._change = multiprocessing.Pipe(duplex=False)
+        self._launch: _Launch | None = None
+        self._processes: list[BaseProcess] = []
+        self._trial: list[BaseProcess] = []
+        self._retired: dict[int, list[BaseProcess]] = {}
         self._now = now
         self._began_s = now()
         self._num_short_lives = 0
@@ -41,6 +56,8 @@ class WorkerSupervision:
     def install(self) -> None:
         """Put this in the place of what Hypercorn does when a worker ended."""
         hypercorn.run._join_exited = self.join_exited  # noqa: SLF001 - it has no other way
+        hypercorn.run._populate = self.populate  # type: ignore[assignment] # noqa: SLF001
+        hypercorn.run.wait = self.wait  # type: ignore[attr-defined, assignment]
         hypercorn.run.get_context = lambda _: LocklessContext()  # type: ignore[assignment, attr-defined]
 
     def join_exited(self, processes: list[BaseProcess]) -> int:
@@ -57,13 +74,86 @@ class WorkerSupervision:
         if failed is None:
             return 0
         status = failed.exitcode or 0
-        if self._has_start_failed() or self._is_hopeless():
+        if self.generation.start_failure.exists() or self._is_hopeless():
             return status
         for process in ended:
-            if process.pid is not None:
-                mark_process_dead(process.pid)  # type: ignore[no-untyped-call]
+            _forget_gauges(process)
         log.error("a worker ended and is replaced", pid=failed.pid, exit_status=status)
         return 0
+
+    def populate(  # noqa: PLR0917 - Hypercorn's own signature
+        self,
+        processes: list[BaseProcess],
+        config: Any,
+        worker: Callable[..., None],
+        sockets: Any,
+        stop: Flag,
+        context: SpawnContext,
+    ) -> None:
+        """Start the workers that are missing in the list."""
+        with self._lock:
+            self._processes = processes
+            self._launch = _Launch(config, worker, sockets, stop, context)
+            while len(processes) < config.workers:
+                processes.append(self._launch.start(self.generation, is_trial=False)[0])
+
+    def wait(self, _: Iterable[int]) -> None:
+        """Return when one of the workers has ended, whichever serve by then."""
+        # here, since Hypercorn has just set its own, which would stop the workers
+        signal.signal(signal.SIGHUP, lambda *_: None)
+        while True:
+            sentinels = [process.sentinel for process in self._processes]
+            ready = wait([*sentinels, self._changed])
+            if self._changed not in ready:
+                return
+            self._changed.recv()
+
+    def replace(self, generation: "Team") -> bool:
+        """Start workers of another generation; once all of them serve, retire those that do now.
+
+        Returns:
+            False where a new worker ended before it served: the others are ended, and nothing has changed.
+        """
+        launch = self._launch
+        if launch is None:
+            return False
+        started = [launch.start(generation, is_trial=True) for _ in range(launch.config.workers)]
+        self._trial = [process for process, _ in started]
+        if not all(_has_started(process, report) for process, report in started):
+            self.end_trial()
+            return False
+        with self._lock:
+            old, self.generation = self.generation, generation
+            self._retired[old.number] = list(self._processes)
+            self._processes[:] = self._trial
+            self._trial = []
+        self._change.send(None)
+        old.retire.set()
+        return True
+
+    def wait_for_retired(self, generation: "Team") -> None:
+        """Return when the workers of a generation that was retired have ended."""
+        for process in self._retired[generation.number]:
+            process.join()
+            _forget_gauges(process)
+        del self._retired[generation.number]
+
+    def end_retired(self) -> None:
+        """End the retired workers, which have as long as others have when the service stops."""
+        launch = self._launch
+        deadline_s = self._now() + (launch.config.graceful_timeout if launch is not None else 0)
+        for process in [each for processes in self._retired.values() for each in processes]:
+            process.join(max(0.0, deadline_s - self._now()))
+            if process.is_alive():
+                process.kill()
+
+    def end_trial(self) -> None:
+        """End the workers that do not serve yet."""
+        trial, self._trial = self._trial, []
+        for process in trial:
+            process.kill()
+            process.join()
+            _forget_gauges(process)
 
     def _is_hopeless(self) -> bool:
         now_s = self._now()
@@ -71,6 +161,68 @@ class WorkerSupervision:
         self._num_short_lives = self._num_short_lives + 1 if is_short else 0
         self._began_s = now_s
         return self._num_short_lives > MAX_SHORT_LIVES
+
+
+class Team(Protocol):
+    """A generation, as far as its workers are concerned; see ``entrypoints.generation``."""
+
+    @property
+    def number(self) -> int: ...
+
+    @property
+    def start_failure(self) -> Path: ...
+
+    @property
+    def engine_socket(self) -> Path | None: ...
+
+    @property
+    def retire(self) -> "SharedFlag": ...
+
+
+@dataclass(frozen=True, slots=True)
+class _Launch:
+    """How Hypercorn starts a worker."""
+
+    config: Any
+    worker: Callable[..., None]
+    sockets: Any
+    stop: Flag
+    context: SpawnContext
+
+    def start(self, generation: Team, *, is_trial: bool) -> tuple[SpawnProcess, Connection]:
+        """Return a process that was started, and where it says that it serves."""
+        ours, theirs = self.context.Pipe(duplex=False)
+        with theirs:
+            orders = WorkerOrders(
+                start_failure=generation.start_failure,
+                engine_socket=generation.engine_socket,
+                stop=self.stop,
+                retire=generation.retire,
+                report=theirs,
+                is_trial=is_trial,
+            )
+            process = self.context.Process(
+                target=run_worker,
+                args=(self.worker, self.config, self.sockets, orders),
+                daemon=self.config.daemon,
+            )
+            process.start()
+        return process, ours
+
+
+def _has_started(process: BaseProcess, report: Connection) -> bool:
+    """Wait until a worker serves, or has ended."""
+    wait([report, process.sentinel])
+    try:
+        return report.poll() and report.recv() == SERVES
+    except (EOFError, OSError):
+        return False
+
+
+def _forget_gauges(process: BaseProcess) -> None:
+    """Let what an ended worker was doing no longer count at /metrics; its totals stay."""
+    if process.pid is not None and METRICS_FOLDER in os.environ:
+        mark_process_dead(process.pid)  # type: ignore[no-untyped-call]
 
 
 class SharedFlag:

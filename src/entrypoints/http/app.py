@@ -22,7 +22,10 @@ from entrypoints.http.trace import TraceMiddleware
 
 
 def create_app(
-    container: Container, *, on_start_failure: Callable[[ConfigurationError], None] | None = None
+    container: Container,
+    *,
+    on_start_failure: Callable[[ConfigurationError], None] | None = None,
+    on_start: Callable[[], None] = lambda: None,
 ) -> Starlette:
     """Return the application; it opens the container at start-up and closes it at shutdown.
 
@@ -30,6 +33,7 @@ def create_app(
         container: the wired service, not yet open.
         on_start_failure: told when the service can never work as configured, before the lifespan fails; may
             end the process.
+        on_start: called when the service is open.
     """
     routes = Routes(container)
     jobs = JobRoutes(container)
@@ -71,5 +75,5 @@ def create_app(
             *([Middleware(BearerMiddleware, tokens=tokens)] if tokens else []),
         ],
         exception_handlers=EXCEPTION_HANDLERS,
-        lifespan=lifespan_of(container, on_start_failure, tracer),
+        lifespan=lifespan_of(container, on_start_failure, tracer, on_start),
     )

@@ -23,7 +23,10 @@ class Served(Protocol):
 
 
 def lifespan_of(
-    served: Served, on_start_failure: Callable[[ConfigurationError], None] | None, tracer: Tracer
+    served: Served,
+    on_start_failure: Callable[[ConfigurationError], None] | None,
+    tracer: Tracer,
+    on_start: Callable[[], None] = lambda: None,
 ) -> Callable[[Starlette], AbstractAsyncContextManager[None]]:
     """Return the lifespan of an application.
 
@@ -32,6 +35,7 @@ def lifespan_of(
         on_start_failure: told when it can never work as configured, before the lifespan fails; may end the
             process.
         tracer: closed after it.
+        on_start: called when it is open.
     """
 
     @asynccontextmanager
@@ -42,6 +46,7 @@ def lifespan_of(
             if on_start_failure is not None:
                 on_start_failure(error)
             raise
+        on_start()
         try:
             yield
         finally:

@@ -48,7 +48,7 @@ class Routes:
 
     async def ready(self, _: Request) -> Response:
         """Tell whether a request could be served now; 503 otherwise."""
-        if self._container.drain.has_begun:
+        if self._container.is_stopping:
             raise UnavailableError("the service is stopping")
         await self._container.generator.ping()
         model = self._container.generator.model
