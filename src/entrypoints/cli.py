@@ -18,7 +18,7 @@ NODE_MODULES = Path("ezkl/contracts/node_modules")
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line; returns the exit status."""
-    parser = _parser()
+    parser = build_parser()
     options, rest = parser.parse_known_args(arguments)
     if rest and options.command != "serve":
         parser.error(f"unrecognized arguments: {' '.join(rest)}")
@@ -115,7 +115,8 @@ def _model(options: argparse.Namespace) -> int:
     return 0
 
 
-def _parser() -> argparse.ArgumentParser:
+def build_parser() -> argparse.ArgumentParser:
+    """Return the parser of the command line."""
     parser = argparse.ArgumentParser(prog="llm-inference-service", description=__doc__, allow_abbrev=False)
     parser.add_argument("--version", action="version", version=version("llm-inference-service"))
     commands = parser.add_subparsers(dest="command", metavar="COMMAND")
