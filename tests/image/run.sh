@@ -160,7 +160,7 @@ mkdir "$work/derived"
 python3 - "$work/derived" <<'PYTHON'
 import pathlib, re, sys
 text = pathlib.Path("docs/how-to/derive-an-image.md").read_text()
-blocks = dict(re.findall(r"^`([\w.]+)`:\n\n```\w+\n(.*?)^```", text, re.MULTILINE | re.DOTALL))
+blocks = dict(re.findall(r'^```\w+ title="([\w.]+)"\n(.*?)^```', text, re.MULTILINE | re.DOTALL))
 for name, content in blocks.items():
     (pathlib.Path(sys.argv[1]) / name).write_text(content)
 PYTHON

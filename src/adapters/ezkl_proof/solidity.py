@@ -81,7 +81,7 @@ def compile_contract(
 
 def _run_solc(request: Mapping[str, Any], node_modules: Path) -> dict[str, Any]:
     if not (node_modules / "solc").is_dir():
-        raise ConfigurationError(f"the Solidity compiler is not in {node_modules}: see the README, circuits")
+        raise ConfigurationError(f"the Solidity compiler is not in {node_modules}: make contracts")
     process = subprocess.run(  # noqa: S603 - our own script, the source goes in by stdin
         [_node(), "-e", _COMPILE],
         input=json.dumps(request),
