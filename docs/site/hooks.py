@@ -1,24 +1,19 @@
 """What mkdocs calls: adds the pages that are made, and points links at the site's own pages.
 
 Pages are made of the code (settings, HTTP, commands, ports) and of files elsewhere in the repository
-(README.md, CHANGELOG.md, examples). None of them is committed.
+(README.md, CHANGELOG.md, examples). None of them is committed. Those that need the code to run are written
+before, by ``write_reference``.
 """
 
-import sys
 from pathlib import Path
 
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
 from mkdocs.structure.pages import Page
+from repository import Repository
 
 ROOT = Path(__file__).resolve().parents[2]
-sys.path[:0] = [str(ROOT / "src"), str(ROOT / "ezkl")]
-
-from command_page import command_page  # noqa: E402 - the code that is documented is on the path by now
-from http_page import http_page  # noqa: E402
-from repository import Repository  # noqa: E402
-from settings_page import settings_page  # noqa: E402
-
+REFERENCE = ROOT / "build" / "reference"
 MERMAID = "assets/mermaid.min.js"
 REPOSITORY = Repository(ROOT)
 
@@ -26,9 +21,7 @@ REPOSITORY = Repository(ROOT)
 def on_files(files: Files, config: MkDocsConfig) -> Files:
     """Add the pages that are made, and the script that draws diagrams."""
     made = {
-        "reference/settings.md": settings_page((ROOT / ".env.example").read_text(encoding="utf-8")),
-        "reference/http.md": http_page(),
-        "reference/commands.md": command_page(),
+        **{f"reference/{path.name}": path.read_text(encoding="utf-8") for path in REFERENCE.glob("*.md")},
         "reference/workflow.md": "# Workflow class\n\n::: domain.workflow\n",
         "reference/ports.md": "# Ports\n\n::: domain.ports\n",
         "reference/errors.md": "# Errors\n\n::: domain.errors\n",

@@ -3,28 +3,38 @@
 import json
 from typing import Any
 
+from pydantic import BaseModel
+
+from domain.requests import LLMRequest
+from domain.workflows.summarizer import SummarizerWorkflow
+from domain.workflows.vector_decision import VectorDecisionWorkflow
 from entrypoints.http.openapi import openapi_document
 
 Schema = dict[str, Any]
 
+DATA: dict[str, type[BaseModel]] = {
+    "default": LLMRequest,
+    "vector_decision": VectorDecisionWorkflow.request_type,
+    "summarizer": SummarizerWorkflow.request_type,
+}
+"""What ``data`` is: a service's own document has what its own workflows read."""
+
 
 def http_page() -> str:
     """Return the page's Markdown."""
-    document = openapi_document(has_tokens=False)
+    document = openapi_document(DATA, has_tokens=True, has_proofs=True)
     lines = [
         "# HTTP",
         "",
         (
-            "The service gives this as OpenAPI 3.1 at `/openapi.json`. Where `LLM_AUTH_TOKENS` is set, a "
+            "The service gives this as OpenAPI 3.1 at `/openapi.json`, with what its own workflows read. Where `LLM_AUTH_TOKENS` is set, a "
             "request needs `Authorization: Bearer TOKEN`, except where it says *open*."
         ),
         "",
     ]
-    with_tokens = openapi_document(has_tokens=True)
     for path, operations in document["paths"].items():
         for method, operation in operations.items():
-            is_open = "security" not in with_tokens["paths"][path][method]
-            lines += _operation(f"{method.upper()} {path}", operation, is_open=is_open)
+            lines += _operation(f"{method.upper()} {path}", operation, is_open="security" not in operation)
     lines += ["## Objects", ""]
     for name, schema in sorted(document["components"]["schemas"].items()):
         lines += [f"### {name}", "", *_object(schema), ""]
@@ -79,7 +89,8 @@ def _type(schema: Schema) -> str:
         return f"[{name}](#{name.lower()})"
     for key, word in (("anyOf", " or "), ("oneOf", " or "), ("allOf", " and ")):
         if key in schema:
-            return word.join(dict.fromkeys(_type(option) for option in schema[key]))
+            options = dict.fromkeys(_type(option) for option in schema[key])
+            return word.join(option for option in options if key != "allOf" or option != "any")
     if "const" in schema:
         return f"`{json.dumps(schema['const'])}`"
     if "enum" in schema:

@@ -1,4 +1,4 @@
-"""Links and anchors of all documents, as the repository shows them, and what their code blocks say they are."""
+"""Links and anchors of all documents, as the repository shows them, and what their code blocks are."""
 
 import re
 from pathlib import Path
