@@ -27,8 +27,9 @@ def http_page() -> str:
         "# HTTP",
         "",
         (
-            "The service gives this as OpenAPI 3.1 at `/openapi.json`, with what its own workflows read. Where `LLM_AUTH_TOKENS` is set, a "
-            "request needs `Authorization: Bearer TOKEN`, except where it says *open*."
+            "The service gives this as OpenAPI 3.1 at `/openapi.json`, with what its own workflows read. "
+            "Where `LLM_AUTH_TOKENS` is set, a request needs `Authorization: Bearer TOKEN`, except where "
+            "it says *open*."
         ),
         "",
     ]

@@ -14,7 +14,6 @@ import pytest
 from entrypoints.cli import main
 from tests.anvil import anvil
 from tests.contracts import NODE_MODULES, deployed_addresses
-from tests.e2e.test_readme import blocks, curls, send
 from tests.service_process import ServiceProcess, service
 
 ROOT = Path(__file__).parents[2]
@@ -124,16 +123,3 @@ def test_the_report_holds_the_bars() -> None:
     assert min(head, in_circuit) >= majority + 10
     assert min(head, in_circuit) > label_logits
     assert float(re.findall(r"agree on ([\d.]+)%", report)[0]) >= 99
-
-
-def test_the_readmes_request_is_answered_as_shown(running: ServiceProcess) -> None:
-    (request,) = curls("A decision with a proof")
-    shown = json.loads(blocks("A decision with a proof", "json")[0])
-
-    reply = send(request, running).json()
-
-    assert request.words[3].endswith(PATH)
-    assert reply.keys() == shown.keys()
-    assert reply["proof"].keys() == shown["proof"].keys()
-    assert reply["action"] == shown["action"]
-    assert reply["proof"]["values"]["outputs"] == shown["proof"]["values"]["outputs"]
