@@ -368,5 +368,5 @@ def test_the_schema_of_a_workflow_is_published(client: TestClient) -> None:
     schema = client.get("/service_output/schema").json()
 
     assert set(schema["infernet_input"]["properties"]) == {"source", "data", "destination", "requires_proof"}
-    assert "messageId" in schema["data"]["properties"]
+    assert "messageId" in schema["data"]["anyOf"][0]["properties"]
     assert client.get("/workflows/dict/service_output/schema").status_code == 200
