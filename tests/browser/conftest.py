@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, sync_playwright
+from playwright.sync_api import Browser, expect, sync_playwright
 
 from entrypoints.cli import main
 from tests.browser.browser_page import launched
@@ -17,6 +17,7 @@ EXAMPLE = Path(__file__).parents[2] / "examples" / "agent_decision"
 
 @pytest.fixture(scope="session")
 def browser() -> Iterator[Browser]:
+    expect.set_options(timeout=30_000)  # how long a thing takes is the machine's affair
     with sync_playwright() as playwright:
         started = launched(playwright)
         yield started

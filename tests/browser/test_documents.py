@@ -18,6 +18,8 @@ def test_the_description_shows_every_path_and_its_example_runs(
         operations = page.locator("#operations details")
         expect(operations).to_have_count(sum(len(methods) for methods in document["paths"].values()))
         page.locator("summary", has_text="POST /service_output ").click()
+        body = page.locator("#operations details[open] p", has_text="InfernetInput")
+        expect(body).to_have_text("InfernetInput, and unless source is 0, data is LLMRequest")
         page.get_by_role("link", name="InfernetInput").first.click()
         expect(page.locator("#InfernetInput")).to_contain_text("0: on chain, 1: off chain")
         page.get_by_role("button", name="Copy as curl").first.click()

@@ -72,12 +72,21 @@ function type(schema) {
     const name = schema.$ref.replace(REF, "");
     return element("a", { href: `#${name}` }, name);
   }
+  if (schema.if) return element("span", {}, ...condition(schema));
   const branches = schema.anyOf ?? schema.oneOf ?? schema.allOf;
   if (branches) {
-    return element("span", {}, ...branches.flatMap((branch, index) => [index ? " or " : "", type(branch)]));
+    const between = schema.allOf ? ", and " : " or ";
+    return element("span", {}, ...branches.flatMap((branch, index) => [index ? between : "", type(branch)]));
   }
   if (schema.items) return element("span", {}, "list of ", type(schema.items));
   return element("span", {}, kind(schema));
+}
+
+/** A schema whose fields have a type of their own unless another field has a value. */
+function condition(schema) {
+  const unless = Object.entries(schema.if.properties).map(([name, { const: value }]) => `${name} is ${value}`);
+  const fields = Object.entries(schema.else?.properties ?? {}).flatMap(([name, one]) => [" ", code(name), " is ", type(one)]);
+  return [`unless ${unless.join(" and ")},`, ...fields];
 }
 
 function kind(schema) {
