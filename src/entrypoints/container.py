@@ -206,7 +206,11 @@ def _backend(
         return build_generator(settings, metrics, tracer)
     from adapters.openai_http.engine import EngineTextGenerator
 
-    return EngineTextGenerator(engine_socket, will_never_start=somebody_told, headers=tracer.headers)
+    def headers() -> dict[str, str]:
+        request_id = structlog.contextvars.get_contextvars().get("request_id")
+        return tracer.headers() | ({} if request_id is None else {"X-Request-ID": request_id})
+
+    return EngineTextGenerator(engine_socket, will_never_start=somebody_told, headers=headers)
 
 
 def _served(

@@ -81,10 +81,13 @@ class Reloader:
             generation = self._new(self._read())
         except ConfigurationError as error:
             return str(error)
-        if generation.engine is not None and not generation.engine.start(is_trial=True):
-            return self._given_up(generation, "the engine ended before it served")
-        if not self._workers.replace(generation):
-            return self._given_up(generation, "a worker ended before it served")
+        try:
+            if generation.engine is not None and not generation.engine.start(is_trial=True):
+                return self._given_up(generation, "the engine ended before it served")
+            if not self._workers.replace(generation):
+                return self._given_up(generation, "a worker ended before it served")
+        except OSError as error:
+            return self._given_up(generation, f"no process could be started: {error}")
         old, self._current = self._current, generation
         threading.Thread(target=self._retire, args=(old,), name="retire", daemon=True).start()
         return None

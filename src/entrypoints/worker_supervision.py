@@ -113,13 +113,23 @@ class WorkerSupervision:
 
         Returns:
             False where a new worker ended before it served: the others are ended, and nothing has changed.
+
+        Raises:
+            OSError: one could not even be started; with the same end.
         """
         launch = self._launch
         if launch is None:
             return False
-        started = [launch.start(generation, is_trial=True) for _ in range(launch.config.workers)]
-        self._trial = [process for process, _ in started]
-        if not all(_has_started(process, report) for process, report in started):
+        reports = []
+        try:
+            for _ in range(launch.config.workers):
+                process, report = launch.start(generation, is_trial=True)
+                self._trial.append(process)
+                reports.append((process, report))
+        except OSError:
+            self.end_trial()
+            raise
+        if not all(_has_started(process, report) for process, report in reports):
             self.end_trial()
             return False
         with self._lock:

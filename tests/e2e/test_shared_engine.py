@@ -215,7 +215,7 @@ def test_sigterm_lets_the_streams_of_all_workers_end_and_leaves_nothing(temporar
         assert len(pids) == 3
         (folder,) = temporary.glob(FOLDERS)
         assert folder.stat().st_mode & 0o777 == 0o700
-        assert (folder / "engine.sock").is_socket()
+        assert (folder / "engine1.sock").is_socket()
 
         async def scenario() -> Counter[str]:
             # the last ones go on long after the first worker has ended

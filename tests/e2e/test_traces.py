@@ -137,6 +137,18 @@ def test_the_log_line_of_a_request_names_its_trace(running: ServiceProcess, coll
     assert line["trace_id"] == trace_id
 
 
+def test_the_engine_logs_under_the_id_of_the_request_that_it_serves() -> None:
+    with service("--workers=2", LLM_BACKEND="scripted", LLM_LOG_LEVEL="debug") as running:
+        assert running.post(DATA, headers={"x-request-id": "mine-4"}).status_code == 200
+        deadline_s = time.monotonic() + 10
+        routes: set[str] = set()
+        while len(routes) < 2 and time.monotonic() < deadline_s:
+            lines = running.log_lines("request")
+            routes = {line["route"] for line in lines if line["request_id"] == "mine-4"}
+
+    assert routes == {"/service_output", "/v1/chat/completions"}
+
+
 def test_a_stream_is_a_trace_too(running: ServiceProcess, collector: Collector) -> None:
     trace_id = os.urandom(16).hex()
     headers = {"authorization": f"Bearer {TOKEN}", "traceparent": f"00-{trace_id}-{'1' * 16}-01"}
