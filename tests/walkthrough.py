@@ -211,7 +211,10 @@ def is_as_shown(printed: str, shown: str) -> bool:
             for line in map(_steady, shown.splitlines())
             if line
         )
-    return _value_agrees(shown_value, json.loads(printed))
+    try:
+        return _value_agrees(shown_value, json.loads(printed))
+    except ValueError:
+        return False
 
 
 def _value_agrees(shown: Any, value: Any) -> bool:
