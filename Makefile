@@ -3,6 +3,8 @@
 
 PYTHON ?= python3
 VARIANT ?= cpu
+# each has models and services of its own: some 2 GB
+TEST_PROCESSES ?= 3
 VENV := .venv
 EXAMPLE := examples/agent_decision
 EXAMPLE_CIRCUIT := build/agent_decision
@@ -84,7 +86,7 @@ $(VENV)/predecessor/stamp: requirements/predecessor.txt $(VENV)/dev.stamp
 	@touch $@
 
 test: install-dev model contracts $(VENV)/predecessor/stamp ## set up and run every test that needs no more than git, make and python3
-	$(BIN)/python -m pytest $(PYTEST_ARGS)
+	$(BIN)/python -m pytest --numprocesses=$(TEST_PROCESSES) --dist=loadfile $(PYTEST_ARGS)
 
 .venv-optimum/stamp: requirements/optimum.txt requirements/build.txt pyproject.toml
 	@echo "==> creating .venv-optimum (torch: about 1 GB)"
