@@ -118,7 +118,8 @@ test-clients: install-dev model .venv-clients/stamp ## run load tools, in an env
 	@touch $@
 
 chaos: install-dev .venv-schemathesis/stamp ## inject faults for minutes, and check the service against its OpenAPI document
-	SCHEMATHESIS=$(abspath .venv-schemathesis/bin/schemathesis) $(BIN)/python -m pytest -s tests/chaos $(PYTEST_ARGS)
+	SCHEMATHESIS=$(abspath .venv-schemathesis/bin/schemathesis) FUZZ_BODIES=10000 \
+		$(BIN)/python -m pytest -s tests/chaos tests/e2e/test_fuzz.py $(PYTEST_ARGS)
 
 $(VENV)/browser.stamp: requirements/browser.txt $(VENV)/dev.stamp
 	@echo "==> installing what drives a browser"

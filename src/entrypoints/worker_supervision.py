@@ -97,15 +97,19 @@ class WorkerSupervision:
             while len(processes) < config.workers:
                 processes.append(self._launch.start(self.generation, is_trial=False)[0])
 
-    def wait(self, _: Iterable[int]) -> None:
-        """Return when one of the workers has ended, whichever serve by then."""
+    def wait(self, _: Iterable[int], timeout: float | None = None) -> list[Any]:
+        """Return when one of the workers has ended, whichever serve by then, or so many seconds have passed.
+
+        Returns:
+            The sentinels of those that ended.
+        """
         # here, since Hypercorn has just set its own, which would stop the workers
         signal.signal(signal.SIGHUP, lambda *_: None)
         while True:
             sentinels = [process.sentinel for process in self._processes]
-            ready = wait([*sentinels, self._changed])
+            ready = wait([*sentinels, self._changed], timeout)
             if self._changed not in ready:
-                return
+                return ready
             self._changed.recv()
 
     def replace(self, generation: "Team") -> bool:

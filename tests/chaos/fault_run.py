@@ -232,9 +232,11 @@ class FaultRun:
 
     def _weight(self) -> tuple[int, int]:
         """Return the memory in bytes (PSS) and the open descriptors of all processes of the service."""
-        pids = [self._running.process.pid, *self._running.child_pids]
-        memory = sum(pss_bytes(pid) for pid in pids)
-        return memory, sum(len(list(Path(f"/proc/{pid}/fd").iterdir())) for pid in pids)
+        memory = sum(pss_bytes(pid) for pid in self._pids())
+        return memory, sum(len(descriptor_kinds(pid)) for pid in self._pids())
+
+    def _pids(self) -> list[int]:
+        return [self._running.process.pid, *self._running.child_pids]
 
     def _compare(self, before: tuple[int, int], after: tuple[int, int]) -> None:
         self.figures.memory_growth = after[0] / before[0]
@@ -242,7 +244,8 @@ class FaultRun:
         if self.figures.memory_growth > GROWTH:
             self._problem(f"memory grew from {before[0]} to {after[0]} bytes")
         if after[1] > before[1] + NUM_CALLERS:  # connections that are kept
-            self._problem(f"descriptors grew from {before[1]} to {after[1]}")
+            kinds = Counter(kind for pid in self._pids() for kind in descriptor_kinds(pid))
+            self._problem(f"descriptors grew from {before[1]} to {after[1]}: {kinds.most_common(8)}")
 
     def _end(self, kind: str, outcome: Outcome, began_s: float, note: str) -> None:
         self._ended.append(Ended(kind, outcome, began_s, time.monotonic(), note))
@@ -279,3 +282,12 @@ def pss_bytes(pid: int) -> int:
     """Return a process's proportional share of memory."""
     text = Path(f"/proc/{pid}/smaps_rollup").read_text()
     return sum(int(line.split()[1]) << 10 for line in text.splitlines() if line.startswith("Pss:"))
+
+
+def descriptor_kinds(pid: int) -> list[tuple[int, str]]:
+    """Return what each open descriptor of a process is, with the process."""
+    kinds = []
+    for link in Path(f"/proc/{pid}/fd").iterdir():
+        with suppress(FileNotFoundError):
+            kinds.append((pid, str(link.readlink()).partition("[")[0]))
+    return kinds
