@@ -171,6 +171,10 @@ class Connection(TCPServer):
                 await asyncio.sleep(LINGER_S)
         await asyncio.shield(self._initiate_server_close())
 
+    async def _close(self) -> None:
+        with suppress(OSError):  # the client has gone, which Hypercorn knows by other errors than uvloop's
+            await super()._close()
+
     async def _initiate_server_close(self) -> None:
         await self.protocol.handle(Closed())
         self._end()

@@ -34,6 +34,8 @@ BREAK_S = 3.0
 """A connection may break off this long after its worker was killed: until the kernel and the client know."""
 FAULT_PAUSE_S = 1.0, 3.0
 QUIET_S = 1.0
+NUM_KEPT = 64
+"""Connections that two workers keep to their engine, after a burst."""
 GROWTH = 1.25
 """Memory of a quiet service after the run, over that before it."""
 
@@ -243,7 +245,7 @@ class FaultRun:
         self.figures.num_descriptors = before[1], after[1]
         if self.figures.memory_growth > GROWTH:
             self._problem(f"memory grew from {before[0]} to {after[0]} bytes")
-        if after[1] > before[1] + NUM_CALLERS:  # connections that are kept
+        if after[1] > before[1] + NUM_CALLERS + NUM_KEPT:
             kinds = Counter(kind for pid in self._pids() for kind in descriptor_kinds(pid))
             self._problem(f"descriptors grew from {before[1]} to {after[1]}: {kinds.most_common(8)}")
 

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import socket
+import struct
 import threading
 import time
 from typing import Any
@@ -91,3 +92,17 @@ def connected(running: ServiceProcess) -> socket.socket:
 
 def port_of(running: ServiceProcess) -> int:
     return int(running.url.rpartition(":")[2])
+
+
+def test_who_breaks_off_in_the_middle_leaves_no_error_in_the_log() -> None:
+    with service("--workers=1", **LIMITS) as running:
+        for number in range(40):
+            with connected(running) as rude:
+                rude.sendall(BODY_HEAD if number % 2 else HEAD)
+                if number % 4 > 1:  # reset rather than closed
+                    rude.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        time.sleep(0.5)
+        assert httpx2.get(f"{running.url}/health").status_code == 200
+
+        assert running.stop() == 0
+        assert "Traceback" not in running.log

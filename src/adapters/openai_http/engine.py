@@ -30,6 +30,8 @@ from domain.generation import Capability, Embedding, LabelScores, ModelDescripti
 from domain.messages import ChatMessage, Prompt
 
 PING_TIMEOUT_S = 5.0
+LIMITS = httpx2.Limits(max_connections=None, max_keepalive_connections=32)
+"""Of connections: as many as there are requests; few are kept when a burst is over."""
 START_TIMEOUT_S = 60.0
 """For an engine that is being started again while this process starts."""
 START_POLL_S = 0.1
@@ -73,9 +75,7 @@ class EngineTextGenerator:
     async def open(self) -> None:
         # no time limit of its own: each request has one, and leaves
         self._client = httpx2.AsyncClient(
-            transport=httpx2.AsyncHTTPTransport(
-                uds=str(self._socket), limits=httpx2.Limits(max_connections=None)
-            ),
+            transport=httpx2.AsyncHTTPTransport(uds=str(self._socket), limits=LIMITS),
             base_url="http://engine",
             timeout=httpx2.Timeout(None, connect=PING_TIMEOUT_S),
         )
