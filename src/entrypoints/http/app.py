@@ -48,7 +48,7 @@ def create_app(
     )
     proofs = ProofRoutes(container.verifier, max_body_bytes=settings.max_body_bytes)
     home = PageRoutes(routes.home).routes if settings.web_page else [Route("/", routes.home, methods=["GET"])]
-    tokens = [token.get_secret_value() for token in settings.auth_tokens]
+    tokens = settings.access_tokens
 
     return Starlette(
         routes=[

@@ -321,7 +321,7 @@ def _infernet_input(data: list[Schema]) -> Schema:
 
 
 def _operation_content(operation: Operation, *, needs_token: bool) -> dict[str, Any]:
-    errors = {*operation.errors, *({401} if needs_token else ())}
+    errors = {*operation.errors, *({401, 403} if needs_token else ())}
     responses = {
         **{status: _response(status, media) for status, media in operation.replies.items()},
         **{status: _response(status, _json(operation.error)) for status in sorted(errors)},

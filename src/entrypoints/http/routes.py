@@ -79,7 +79,7 @@ class Routes:
         }
         document = openapi_document(
             data_types,
-            has_tokens=bool(container.settings.auth_tokens),
+            has_tokens=bool(container.settings.access_tokens),
             has_proofs=container.prover is not None,
         )
         return JSONResponse(document)

@@ -1,0 +1,67 @@
+"""Bearer tokens as the settings give them: words, or objects with a name and scopes; no error shows one."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr
+
+from adapters.literals import literal
+from domain.access import DEFAULT_SCOPES, AccessScope
+
+MAX_FILE_BYTES = 1_048_576
+
+
+class AccessToken(BaseModel):
+    """A token, and what its bearer may do."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+
+    token: SecretStr = Field(min_length=8)
+    name: str | None = Field(default=None, pattern=r"^[A-Za-z0-9_.-]{1,64}$")
+    scopes: frozenset[AccessScope] = Field(default=DEFAULT_SCOPES, min_length=1)
+
+
+def _token(value: Any) -> Any:
+    if isinstance(value, str):
+        return {"token": value}
+    # pydantic's own error would name the key, which may be a token that was put in the wrong place
+    if isinstance(value, dict) and not value.keys() <= AccessToken.model_fields.keys():
+        raise ValueError(f"has keys other than {', '.join(AccessToken.model_fields)}")
+    return value
+
+
+def _parsed(value: Any) -> Any:
+    """Read words between commas or line ends, or a list."""
+    if not isinstance(value, str):
+        return value
+    text = value.strip()
+    if len(text) > 1 and text[0] == text[-1] and text[0] in "'\"":
+        text = text[1:-1]
+    if text.startswith(("[", "{")):
+        return literal(text)
+    return [word.strip() for word in text.replace("\n", ",").split(",") if word.strip()]
+
+
+def _read(value: Any) -> Any:
+    """Read the file that a path names; it must hold a token, so that an empty one opens nothing."""
+    if not isinstance(value, str | Path):
+        return value
+    try:
+        with Path(value).expanduser().open("rb") as file:
+            content = file.read(MAX_FILE_BYTES + 1)
+        text = content.decode()
+    except UnicodeDecodeError:
+        raise ValueError("is not UTF-8") from None
+    except OSError as error:
+        raise ValueError(f"cannot be read ({error.strerror})") from None
+    if len(content) > MAX_FILE_BYTES:
+        raise ValueError(f"is larger than {MAX_FILE_BYTES} bytes")
+    tokens = _parsed(text)
+    if not tokens:
+        raise ValueError("holds no token")
+    return tokens
+
+
+AccessTokens = tuple[Annotated[AccessToken, BeforeValidator(_token)], ...]
+ListedTokens = Annotated[AccessTokens, BeforeValidator(_parsed)]
+TokensOfFile = Annotated[AccessTokens, BeforeValidator(_read)]
