@@ -8,7 +8,7 @@ import pytest
 from adapters.settings import read_settings
 from domain.access import AccessScope
 from domain.errors import ConfigurationError
-from tests.unit.test_onchain_http import assert_is_error, client_of
+from tests.unit.test_http_app import assert_is_error, client_of
 
 SECRET = "marker-of-a-secret"
 INFER, JOBS, ADMIN = AccessScope.INFER, AccessScope.JOBS, AccessScope.ADMIN
