@@ -1,14 +1,17 @@
 """Bearer tokens as the settings give them: words, or objects with a name and scopes; no error shows one."""
 
+import hashlib
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PositiveInt, SecretStr
 
 from adapters.literals import literal
 from domain.access import DEFAULT_SCOPES, AccessScope
+from domain.rate_limit import RateLimit
 
 MAX_FILE_BYTES = 1_048_576
+OWNER_DIGITS = 32
 
 
 class AccessToken(BaseModel):
@@ -19,6 +22,28 @@ class AccessToken(BaseModel):
     token: SecretStr = Field(min_length=8)
     name: str | None = Field(default=None, pattern=r"^[A-Za-z0-9_.-]{1,64}$")
     scopes: frozenset[AccessScope] = Field(default=DEFAULT_SCOPES, min_length=1)
+    requests_per_minute: PositiveInt | None = None
+    tokens_per_minute: PositiveInt | None = None
+
+    @property
+    def digest(self) -> bytes:
+        """What a caller's token is compared by."""
+        return token_digest(self.token.get_secret_value())
+
+    @property
+    def owner(self) -> str:
+        """The id of its bearer, to whom jobs belong."""
+        return self.digest.hex()[:OWNER_DIGITS]
+
+    @property
+    def rate_limit(self) -> RateLimit:
+        """Its bearer's, over all workers."""
+        return RateLimit(self.requests_per_minute, self.tokens_per_minute)
+
+
+def token_digest(token: str) -> bytes:
+    """Return a hash of a token."""
+    return hashlib.sha256(token.encode(errors="replace")).digest()
 
 
 def _token(value: Any) -> Any:

@@ -45,10 +45,11 @@ def create_app(
             settings.default_parameters.max_tokens,
             body_timeout_s=settings.body_timeout_s,
         ),
+        container.rate_limits,
     )
     proofs = ProofRoutes(container.verifier, max_body_bytes=settings.max_body_bytes)
     home = PageRoutes(routes.home).routes if settings.web_page else [Route("/", routes.home, methods=["GET"])]
-    tokens = settings.access_tokens
+    tokens, limits = settings.access_tokens, container.rate_limits
 
     return Starlette(
         routes=[
@@ -72,7 +73,7 @@ def create_app(
         middleware=[
             *([] if tracer is NO_TRACES else [Middleware(TraceMiddleware, tracer=tracer)]),
             Middleware(RequestLogMiddleware, observer=container.metrics),
-            *([Middleware(BearerMiddleware, tokens=tokens)] if tokens else []),
+            *([Middleware(BearerMiddleware, tokens=tokens, rate_limits=limits)] if tokens else []),
         ],
         exception_handlers=EXCEPTION_HANDLERS,
         lifespan=lifespan_of(container, on_start_failure, tracer, on_start),
