@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PositiveInt, SecretStr
 
-from adapters.literals import literal
+from adapters.literals import listed
 from domain.access import DEFAULT_SCOPES, AccessScope
 from domain.rate_limit import RateLimit
 
@@ -55,18 +55,6 @@ def _token(value: Any) -> Any:
     return value
 
 
-def _parsed(value: Any) -> Any:
-    """Read words between commas or line ends, or a list."""
-    if not isinstance(value, str):
-        return value
-    text = value.strip()
-    if len(text) > 1 and text[0] == text[-1] and text[0] in "'\"":
-        text = text[1:-1]
-    if text.startswith(("[", "{")):
-        return literal(text)
-    return [word.strip() for word in text.replace("\n", ",").split(",") if word.strip()]
-
-
 def _read(value: Any) -> Any:
     """Read the file that a path names; it must hold a token, so that an empty one opens nothing."""
     if not isinstance(value, str | Path):
@@ -81,12 +69,12 @@ def _read(value: Any) -> Any:
         raise ValueError(f"cannot be read ({error.strerror})") from None
     if len(content) > MAX_FILE_BYTES:
         raise ValueError(f"is larger than {MAX_FILE_BYTES} bytes")
-    tokens = _parsed(text)
+    tokens = listed(text)
     if not tokens:
         raise ValueError("holds no token")
     return tokens
 
 
 AccessTokens = tuple[Annotated[AccessToken, BeforeValidator(_token)], ...]
-ListedTokens = Annotated[AccessTokens, BeforeValidator(_parsed)]
+ListedTokens = Annotated[AccessTokens, BeforeValidator(listed)]
 TokensOfFile = Annotated[AccessTokens, BeforeValidator(_read)]

@@ -23,7 +23,7 @@ from pydantic import (
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from adapters.access_tokens import AccessToken, ListedTokens, TokensOfFile
-from adapters.literals import literal
+from adapters.literals import listed, literal
 from domain.chain import ChainFormat
 from domain.errors import ConfigurationError
 from domain.generation import SamplingParameters
@@ -55,6 +55,7 @@ def _unquoted(value: Any) -> Any:
 
 
 Literal = BeforeValidator(literal)
+Origin = Annotated[str, Field(pattern=r"^(\*|https?://[^/\s]+)$")]
 ClassPath = Annotated[str, BeforeValidator(_unquoted)]
 
 
@@ -112,6 +113,9 @@ class Settings(BaseSettings):
     auth_tokens: Annotated[ListedTokens, NoDecode] = Field(default=(), validation_alias="LLM_AUTH_TOKENS")
     auth_tokens_of_file: Annotated[TokensOfFile, NoDecode] = Field(
         default=(), validation_alias="LLM_AUTH_TOKENS_FILE"
+    )
+    cors_origins: Annotated[tuple[Origin, ...], NoDecode, BeforeValidator(listed)] = Field(
+        default=(), validation_alias="LLM_CORS_ORIGINS"
     )
     web_page: bool = Field(default=True, validation_alias="LLM_WEB_PAGE")
     hugging_face_hub_token: SecretStr | None = Field(default=None, validation_alias="HUGGING_FACE_HUB_TOKEN")

@@ -10,6 +10,7 @@ from domain.errors import ConfigurationError
 from domain.tracing import NO_TRACES
 from entrypoints.container import Container
 from entrypoints.http.bearer import BearerMiddleware
+from entrypoints.http.cors import cors
 from entrypoints.http.errors import EXCEPTION_HANDLERS
 from entrypoints.http.job_routes import JobRoutes
 from entrypoints.http.lifespan import lifespan_of
@@ -73,6 +74,7 @@ def create_app(
         middleware=[
             *([] if tracer is NO_TRACES else [Middleware(TraceMiddleware, tracer=tracer)]),
             Middleware(RequestLogMiddleware, observer=container.metrics),
+            *cors(settings.cors_origins),
             *([Middleware(BearerMiddleware, tokens=tokens, rate_limits=limits)] if tokens else []),
         ],
         exception_handlers=EXCEPTION_HANDLERS,
