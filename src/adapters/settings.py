@@ -4,11 +4,9 @@ The names of the workflow's settings are those of the document this service impl
 ``LLM_…``. Every key stands in ``.env.example``, which a test compares with this class.
 """
 
-import ast
-import json
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
 from pydantic import (
     AliasChoices,
@@ -20,9 +18,12 @@ from pydantic import (
     PositiveInt,
     SecretStr,
     ValidationError,
+    model_validator,
 )
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from adapters.access_tokens import AccessToken, ListedTokens, TokensOfFile
+from adapters.literals import listed, literal
 from domain.chain import ChainFormat
 from domain.errors import ConfigurationError
 from domain.generation import SamplingParameters
@@ -47,40 +48,14 @@ class JournalKind(StrEnum):
     MEMORY = "memory"
 
 
-def _literal(value: Any) -> Any:
-    """Read JSON or a Python literal, in quotes or not (``docker --env-file`` keeps quotes)."""
-    if not isinstance(value, str):
-        return value
-    text = value.strip()
-    if len(text) > 1 and text[0] == text[-1] and text[0] in "'\"" and text[1] in "[{":
-        text = text[1:-1]
-    try:
-        return json.loads(text)
-    except ValueError:
-        pass
-    try:
-        return ast.literal_eval(text)
-    except (ValueError, SyntaxError, MemoryError, RecursionError):
-        raise ValueError("is neither JSON nor a Python literal") from None
-
-
 def _unquoted(value: Any) -> Any:
     if isinstance(value, str) and len(value) > 1 and value[0] == value[-1] and value[0] in "'\"":
         return value[1:-1]
     return value
 
 
-def _listed(value: Any) -> Any:
-    """Read words between commas, or a JSON list."""
-    if not isinstance(value, str):
-        return value
-    if value.strip().startswith("["):
-        return _literal(value)
-    return [word.strip() for word in value.split(",") if word.strip()]
-
-
-Literal = BeforeValidator(_literal)
-Listed = BeforeValidator(_listed)
+Literal = BeforeValidator(literal)
+Origin = Annotated[str, Field(pattern=r"^(\*|https?://[^/\s]+)$")]
 ClassPath = Annotated[str, BeforeValidator(_unquoted)]
 
 
@@ -135,8 +110,12 @@ class Settings(BaseSettings):
     service_id: str = Field(
         default="llm-inference-service", min_length=1, max_length=128, validation_alias="LLM_SERVICE_ID"
     )
-    auth_tokens: Annotated[tuple[Annotated[SecretStr, Field(min_length=8)], ...], NoDecode, Listed] = Field(
-        default=(), validation_alias="LLM_AUTH_TOKENS"
+    auth_tokens: Annotated[ListedTokens, NoDecode] = Field(default=(), validation_alias="LLM_AUTH_TOKENS")
+    auth_tokens_of_file: Annotated[TokensOfFile, NoDecode] = Field(
+        default=(), validation_alias="LLM_AUTH_TOKENS_FILE"
+    )
+    cors_origins: Annotated[tuple[Origin, ...], NoDecode, BeforeValidator(listed)] = Field(
+        default=(), validation_alias="LLM_CORS_ORIGINS"
     )
     web_page: bool = Field(default=True, validation_alias="LLM_WEB_PAGE")
     hugging_face_hub_token: SecretStr | None = Field(default=None, validation_alias="HUGGING_FACE_HUB_TOKEN")
@@ -227,6 +206,18 @@ class Settings(BaseSettings):
     metrics_prefix: str = Field(
         default="llm", pattern="^[a-zA-Z_][a-zA-Z0-9_]*$", validation_alias="LLM_METRICS_PREFIX"
     )
+
+    @model_validator(mode="after")
+    def _has_distinct_tokens(self) -> Self:
+        tokens = [token.token.get_secret_value() for token in self.access_tokens]
+        if len(set(tokens)) < len(tokens):
+            raise ValueError("a token stands twice in LLM_AUTH_TOKENS and LLM_AUTH_TOKENS_FILE")
+        return self
+
+    @property
+    def access_tokens(self) -> tuple[AccessToken, ...]:
+        """Every bearer token, of the variable and of the file."""
+        return self.auth_tokens + self.auth_tokens_of_file
 
     @property
     def default_workflow(self) -> WorkflowSettings:

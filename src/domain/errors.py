@@ -8,6 +8,7 @@ maps this tree once to status codes::
     │   └── ContextLengthError         400  the prompt leaves no room in the model's context
     ├── NotFoundError                  404  there is no such thing, or it is another's
     ├── InProgressError                409  the same is being done already
+    ├── RateLimitError                 429  this caller has had their share for now
     ├── NotSupportedError              501  understood, and not offered
     ├── WorkflowError                  500  the workflow's own code failed
     │   ├── UnserialisableOutputError  500  it returned what JSON cannot hold
@@ -79,6 +80,16 @@ class InProgressError(ServiceError):
 
     retryable = True
     retry_after_s = 1
+
+
+class RateLimitError(ServiceError):
+    """This caller has had their share for now; in ``retry_after_s`` whole seconds there is more."""
+
+    retryable = True
+
+    def __init__(self, message: str, retry_after_s: int) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
 
 
 class NotSupportedError(ServiceError):

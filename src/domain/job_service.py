@@ -73,7 +73,7 @@ class JobObserver(Protocol):
     """Is told how jobs end; for logs."""
 
     def job_ended(self, job: Job, state: JobState, duration_s: float, error: BaseException | None) -> None:
-        """Take note of one attempt.
+        """Take note of one attempt; the job has its outcome.
 
         ``state`` is ``queued`` where it will be tried again, ``running`` where another process has the job.
         """
@@ -352,7 +352,9 @@ class JobService:
             error = error or failed
             raise
         finally:
-            self._observer.job_ended(job, state, time.monotonic() - started_s, error)
+            self._observer.job_ended(
+                replace(job, outcome=outcome), state, time.monotonic() - started_s, error
+            )
         if error is not None and is_callers:
             raise error
         return outcome if is_mine else None

@@ -29,7 +29,7 @@ from domain.errors import (
     UnserialisableOutputError,
     WorkflowError,
 )
-from domain.generation import Capability
+from domain.generation import Capability, Usage
 from domain.metering import RequestMeter
 from domain.permits import Permit, Permits
 from domain.proof_request import ProofRequest
@@ -183,8 +183,14 @@ class WorkflowRunner:
             raise InvalidRequestError(FieldProblem("requires_proof", problem))
         return validated(self._workflow.request_type, data, under="data")
 
-    async def stream(self, data: RequestData) -> ReplyStream[str]:
+    async def stream(
+        self, data: RequestData, on_end: Callable[[Usage], None] = lambda _: None
+    ) -> ReplyStream[str]:
         """Start one request whose answer comes piece by piece; the first piece is there on return.
+
+        Args:
+            data: as in ``run``.
+            on_end: told what was used, however the stream ends; where it broke off, a token for each piece.
 
         Raises: as ``run``; what fails after the first piece is raised by the stream.
         """
@@ -192,16 +198,19 @@ class WorkflowRunner:
         permit = self._permits.take()
 
         async def pieces() -> AsyncGenerator[str]:
+            meter, num_pieces = RequestMeter(), 0
             try:
                 with (
-                    RequestMeter(),
+                    meter,
                     self._tracer.span(*self._span),
                     Deadline(self._limits.request_timeout_s, self._limits.drain),
                 ):
                     async for piece in self._pieces(request, permit):
+                        num_pieces += 1
                         yield piece
             finally:
                 permit.release()
+                on_end(meter.usage if meter.usage != Usage() else Usage(num_completion_tokens=num_pieces))
 
         stream = ReplyStream(pieces())
         await stream.start()

@@ -2,10 +2,12 @@
 
 import hashlib
 import json
+from collections.abc import Callable
 from typing import Any
 
 from domain.chain import ChainReply
 from domain.errors import FieldProblem, InvalidRequestError, UnavailableError
+from domain.generation import Usage
 from domain.ports import ChainCodec
 from domain.reply_stream import ReplyStream
 from domain.requests import InfernetInput, InfernetInputSource, RequestData
@@ -95,11 +97,11 @@ class ServedWorkflow:
         fields: dict[str, Any] = dict(onchain.fields())
         return WorkflowReply(fields, reply.meter)
 
-    async def stream(self, request: InfernetInput) -> ReplyStream[str]:
-        """Start a stream. Raises: as ``WorkflowRunner.stream`` and ``ChainCodec.decode``."""
+    async def stream(self, request: InfernetInput, on_end: Callable[[Usage], None]) -> ReplyStream[str]:
+        """Start a stream, as ``WorkflowRunner.stream``. Raises: as that, and ``ChainCodec.decode``."""
         if request.is_proof_asked:
             raise InvalidRequestError(FieldProblem("requires_proof", "a stream carries no proof"))
-        return await self.runner.stream(self._data(request))
+        return await self.runner.stream(self._data(request), on_end)
 
     def digest_of(self, request: InfernetInput) -> str:
         """Return a hash of what is asked of whom: another model, circuit or setting gives another."""

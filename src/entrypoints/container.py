@@ -32,6 +32,7 @@ from domain.ports import (
     TextEmbedder,
     TextGenerator,
 )
+from domain.rate_limit import RateLimits
 from domain.runner import RunnerLimits, WorkflowRunner
 from domain.served_workflow import ServedWorkflow
 from domain.telemetry import ObservedProver, ObservedTextGenerator
@@ -39,6 +40,7 @@ from domain.traced_generation import TracedTextGenerator
 from domain.tracing import NO_TRACES, Tracer
 from domain.workflow import WorkflowPorts
 from entrypoints.engine_failure import end_broken_process
+from entrypoints.job_charges import JobCharges
 from entrypoints.job_log import JobLog, JobObservers
 from entrypoints.start_failure import somebody_told
 from entrypoints.worker_process import RETIREMENT_S, this_worker
@@ -69,6 +71,8 @@ class Container:
     metrics: Metrics
     drain: Drain
     """Begun by who closes the connections."""
+    rate_limits: RateLimits
+    """Of the bearers of tokens."""
     tracer: Tracer
     """Of the process: opened and closed by others."""
 
@@ -165,7 +169,8 @@ def build_container(
     metrics = Metrics(settings.metrics_prefix)
     backend = generator or _backend(settings, engine_socket, metrics, tracer)
     prover = build_prover(settings, tracer)
-    observers = JobObservers(JobLog(), metrics)
+    rate_limits = build_rate_limits(settings)
+    observers = JobObservers(JobLog(), metrics, JobCharges(rate_limits))
     return Container(
         settings,
         backend,
@@ -177,6 +182,7 @@ def build_container(
         JobService(build_journal(settings), workflows, options, observers, tracer=tracer),
         metrics,
         limits.drain,
+        rate_limits,
         tracer,
     )
 
@@ -188,6 +194,13 @@ def runner_limits(settings: Settings) -> RunnerLimits:
         max_concurrent_requests=settings.max_concurrent_requests,
         max_hook_threads=settings.max_hook_threads,
     )
+
+
+def build_rate_limits(settings: Settings) -> RateLimits:
+    """Build this worker's share of what the bearers of tokens may ask in a minute."""
+    worker = this_worker()
+    num_workers = 1 if worker is None else worker.num_workers
+    return RateLimits({token.owner: token.rate_limit.share(num_workers) for token in settings.access_tokens})
 
 
 def build_tracer(settings: Settings) -> Tracer:

@@ -58,6 +58,11 @@ class Worker:
         self._watch: asyncio.Task[None] | None = None
 
     @property
+    def num_workers(self) -> int:
+        """Workers that serve side by side, this one included."""
+        return int(self._config.workers)
+
+    @property
     def is_retired(self) -> bool:
         """Whether it ends because others took its place, and not with the service."""
         return self._orders.retire.is_set() and not self._orders.stop.is_set()

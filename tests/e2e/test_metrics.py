@@ -18,7 +18,7 @@ from adapters.telemetry.metrics import Metrics
 from tests.service_process import ServiceProcess, service
 
 DASHBOARD = Path(__file__).parents[2] / "deploy" / "grafana" / "llm-inference-service.json"
-TOKENS = '["correct-horse"]'
+TOKENS = '[{"token": "correct-horse", "scopes": ["infer", "admin"]}]'
 SERIES = {
     "time_to_first_token_seconds",
     "inter_token_latency_seconds",

@@ -56,7 +56,7 @@ def test_each_container_is_a_workflow_that_is_served(containers: list[Container]
 def test_the_node_sends_a_token_that_the_service_takes(
     containers: list[Container], settings: Settings
 ) -> None:
-    tokens = {token.get_secret_value() for token in settings.auth_tokens}
+    tokens = {token.token.get_secret_value() for token in settings.auth_tokens}
 
     assert {container.bearer for container in containers} == tokens
 

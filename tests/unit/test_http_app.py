@@ -1,18 +1,15 @@
 """The application in process: every answer's status, form and headers, and what the log says."""
 
 import json
-import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import pytest
-import structlog
 from starlette.testclient import TestClient
 
 from adapters.scripted import ScriptedTextGenerator
 from adapters.settings import Settings
-from adapters.telemetry.logs import configure_logs
 from domain.errors import BackendError, ConfigurationError, OverloadedError
 from domain.ports import TextGenerator
 from domain.requests import LLMRequest
@@ -249,16 +246,6 @@ def test_a_container_that_cannot_open_fails_the_start_and_tells_why() -> None:
     with pytest.raises(ConfigurationError, match="no model"), TestClient(app):
         pass
     assert [str(error) for error in told] == ["no model"]
-
-
-@pytest.fixture
-def configured_logs(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str, str], None]]:
-    """Sets logs up for one test alone, since the stream that they go to is gone afterwards."""
-    root = logging.getLogger()
-    monkeypatch.setattr(root, "handlers", root.handlers[:])
-    monkeypatch.setattr(root, "level", root.level)
-    yield configure_logs
-    structlog.reset_defaults()
 
 
 def test_the_log_has_one_line_a_request_with_counts_and_never_the_text(

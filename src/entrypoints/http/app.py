@@ -10,6 +10,7 @@ from domain.errors import ConfigurationError
 from domain.tracing import NO_TRACES
 from entrypoints.container import Container
 from entrypoints.http.bearer import BearerMiddleware
+from entrypoints.http.cors import cors
 from entrypoints.http.errors import EXCEPTION_HANDLERS
 from entrypoints.http.job_routes import JobRoutes
 from entrypoints.http.lifespan import lifespan_of
@@ -45,10 +46,11 @@ def create_app(
             settings.default_parameters.max_tokens,
             body_timeout_s=settings.body_timeout_s,
         ),
+        container.rate_limits,
     )
     proofs = ProofRoutes(container.verifier, max_body_bytes=settings.max_body_bytes)
     home = PageRoutes(routes.home).routes if settings.web_page else [Route("/", routes.home, methods=["GET"])]
-    tokens = [token.get_secret_value() for token in settings.auth_tokens]
+    tokens, limits = settings.access_tokens, container.rate_limits
 
     return Starlette(
         routes=[
@@ -72,7 +74,8 @@ def create_app(
         middleware=[
             *([] if tracer is NO_TRACES else [Middleware(TraceMiddleware, tracer=tracer)]),
             Middleware(RequestLogMiddleware, observer=container.metrics),
-            *([Middleware(BearerMiddleware, tokens=tokens)] if tokens else []),
+            *cors(settings.cors_origins),
+            *([Middleware(BearerMiddleware, tokens=tokens, rate_limits=limits)] if tokens else []),
         ],
         exception_handlers=EXCEPTION_HANDLERS,
         lifespan=lifespan_of(container, on_start_failure, tracer, on_start),

@@ -22,6 +22,7 @@ from domain.errors import (
     NotFoundError,
     NotSupportedError,
     OverloadedError,
+    RateLimitError,
     ServiceError,
     UnavailableError,
 )
@@ -33,6 +34,7 @@ STATUS_OF_ERROR: dict[type[ServiceError], HTTPStatus] = {
     InvalidRequestError: HTTPStatus.BAD_REQUEST,
     NotFoundError: HTTPStatus.NOT_FOUND,
     InProgressError: HTTPStatus.CONFLICT,
+    RateLimitError: HTTPStatus.TOO_MANY_REQUESTS,
     NotSupportedError: HTTPStatus.NOT_IMPLEMENTED,
     DeadlineExceededError: HTTPStatus.GATEWAY_TIMEOUT,
     UnavailableError: HTTPStatus.SERVICE_UNAVAILABLE,

@@ -10,6 +10,7 @@ from starlette.responses import JSONResponse, Response
 from domain.errors import FieldProblem, InvalidRequestError
 from domain.jobs import Job
 from entrypoints.container import Container
+from entrypoints.http.bearer import owner_of
 from entrypoints.http.disconnect import unless_disconnected
 from entrypoints.http.errors import error_content, status_of
 
@@ -18,11 +19,6 @@ WAIT_STEP_S = 0.5
 """Between looks whether the service is stopping, which ends the wait."""
 MAX_PAGE = 1000
 DEFAULT_PAGE = 100
-
-
-def owner_of(request: Request) -> str:
-    """Return whose request it is: a hash of its token, empty where there are no tokens."""
-    return str(request.scope.get("state", {}).get("owner", ""))
 
 
 def job_response(job: Job, status: int = 200) -> JSONResponse:

@@ -289,7 +289,13 @@ def openapi_document(
     paths: dict[str, dict[str, Any]] = {}
     for (method, path), operation in OPERATIONS.items():
         needs_token = has_tokens and not operation.is_open
-        paths.setdefault(path, {})[method.lower()] = _operation_content(operation, needs_token=needs_token)
+        refusals = {
+            *({401, 403} if needs_token else ()),
+            *({429} if needs_token and method == "POST" else ()),
+        }
+        paths.setdefault(path, {})[method.lower()] = _operation_content(operation, refusals)
+        if needs_token:
+            paths[path][method.lower()]["security"] = [{"bearer": []}]
     for path in SERVING_PATHS:
         readers = list(data.values()) if "{name}" in path else [data[DEFAULT_WORKFLOW_NAME]]
         paths[path]["post"]["requestBody"]["content"][JSON_TYPE]["schema"] = _infernet_input(readers)
@@ -320,8 +326,8 @@ def _infernet_input(data: list[Schema]) -> Schema:
     }
 
 
-def _operation_content(operation: Operation, *, needs_token: bool) -> dict[str, Any]:
-    errors = {*operation.errors, *({401} if needs_token else ())}
+def _operation_content(operation: Operation, refusals: set[int]) -> dict[str, Any]:
+    errors = {*operation.errors, *refusals}
     responses = {
         **{status: _response(status, media) for status, media in operation.replies.items()},
         **{status: _response(status, _json(operation.error)) for status in sorted(errors)},
@@ -340,8 +346,6 @@ def _operation_content(operation: Operation, *, needs_token: bool) -> dict[str, 
             else {"schema": schema, "example": operation.example}
         )
         content["requestBody"] = {"required": True, "content": {JSON_TYPE: media}}
-    if needs_token:
-        content["security"] = [{"bearer": []}]
     return content
 
 

@@ -1,6 +1,7 @@
 """What each path does, but for the jobs'."""
 
 import json
+from functools import partial
 from typing import Any
 
 from starlette.exceptions import HTTPException
@@ -13,9 +14,10 @@ from domain.requests import InfernetInput, JobLocation
 from domain.served_workflow import ServedWorkflow
 from domain.validation import validated
 from entrypoints.container import DEFAULT_WORKFLOW_NAME, Container
+from entrypoints.http.bearer import owner_of
 from entrypoints.http.body import read_json_object
 from entrypoints.http.disconnect import unless_disconnected
-from entrypoints.http.job_routes import job_response, owner_of
+from entrypoints.http.job_routes import job_response
 from entrypoints.http.negotiation import idempotency_key, prefers_async, prefers_plain_text
 from entrypoints.http.openapi import openapi_document
 from entrypoints.http.reply_headers import model_headers, reply_headers
@@ -79,7 +81,7 @@ class Routes:
         }
         document = openapi_document(
             data_types,
-            has_tokens=bool(container.settings.auth_tokens),
+            has_tokens=bool(container.settings.access_tokens),
             has_proofs=container.prover is not None,
         )
         return JSONResponse(document)
@@ -112,6 +114,7 @@ class Routes:
             outcome, is_replayed = await unless_disconnected(request, work)
             return self._stored_response(request, outcome, is_replayed=is_replayed)
         reply = await unless_disconnected(request, workflow.answer(infernet_input))
+        self._container.rate_limits.settle(owner_of(request), reply.meter.usage)
         first_s = reply.meter.time_to_first_token_s
         facts["cached_tokens"] = reply.meter.usage.num_cached_prompt_tokens
         facts["time_to_first_token_ms"] = None if first_s is None else round(first_s * 1000, 1)
@@ -131,7 +134,8 @@ class Routes:
             raise InvalidRequestError(
                 FieldProblem("Idempotency-Key", "a stream is not kept to be sent again")
             )
-        stream = await unless_disconnected(request, workflow.stream(infernet_input))
+        settle = partial(self._container.rate_limits.settle, owner_of(request))
+        stream = await unless_disconnected(request, workflow.stream(infernet_input, settle))
         return MarkedStream(stream, model_headers(self._container.generator.model))
 
     def _stored_response(self, request: Request, outcome: JobOutcome, *, is_replayed: bool) -> Response:

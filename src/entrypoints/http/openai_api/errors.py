@@ -10,6 +10,7 @@ from domain.errors import (
     NotFoundError,
     NotSupportedError,
     OverloadedError,
+    RateLimitError,
     ServiceError,
     UnavailableError,
 )
@@ -17,6 +18,7 @@ from domain.errors import (
 CODE_OF_ERROR: dict[type[ServiceError], str] = {
     ContextLengthError: "context_length_exceeded",
     NotFoundError: "model_not_found",
+    RateLimitError: "rate_limit_exceeded",
     NotSupportedError: "not_supported",
     DeadlineExceededError: "deadline_exceeded",
     OverloadedError: "overloaded",

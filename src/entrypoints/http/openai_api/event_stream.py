@@ -4,6 +4,7 @@ What fails after the first event is an event of its own, ``{"error": …}``, and
 """
 
 import json
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Mapping
 from http import HTTPStatus
 
@@ -30,6 +31,7 @@ class EventStream(StreamingResponse):
         num_choices: answers to each prompt.
         includes_usage: whether the last chunk tells the usage.
         on_end: told the usage and the first answer's reason, when all answers ended well.
+        on_close: told what was used, however it ends: of an answer that broke off, a token for each piece.
         headers: of the response.
     """
 
@@ -41,6 +43,7 @@ class EventStream(StreamingResponse):
         num_choices: int,
         includes_usage: bool,
         on_end: Callable[[Usage, FinishReason | None], None],
+        on_close: Callable[[Usage], None],
         headers: Mapping[str, str],
     ) -> None:
         super().__init__(self._events(), headers={**headers, **NO_BUFFERING}, media_type="text/event-stream")
@@ -49,6 +52,9 @@ class EventStream(StreamingResponse):
         self._num_choices = num_choices
         self._includes_usage = includes_usage
         self._on_end = on_end
+        self._on_close = on_close
+        self._usages: dict[int, Usage] = {}
+        self._num_pieces: Counter[int] = Counter()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send the events until the end, or until the caller has gone."""
@@ -57,15 +63,17 @@ class EventStream(StreamingResponse):
             await super().__call__(scope, receive, send)
         finally:
             await self._stream.aclose()
+            self._on_close(self._used())
 
     async def _events(self) -> AsyncIterator[bytes]:
-        usages: dict[int, Usage] = {}
+        usages = self._usages
         finish_reasons: dict[int, FinishReason] = {}
         try:
             opened: set[int] = set()
             async for piece in self._stream:
                 events = b"" if piece.index in opened else self._opening(piece.index)
                 opened.add(piece.index)
+                self._num_pieces[piece.index] += 1
                 chunk = piece.chunk
                 if chunk.text or chunk.logprobs or chunk.finish_reason is not None:
                     events += self._event(self._form.piece(piece))
@@ -82,6 +90,10 @@ class EventStream(StreamingResponse):
         if self._includes_usage:
             yield _event(self._form.chunk([], usage=usage_content(usage)))
         yield DONE
+
+    def _used(self) -> Usage:
+        broken_off = sum(n for index, n in self._num_pieces.items() if index not in self._usages)
+        return total_usage(self._usages, self._num_choices) + Usage(0, broken_off)
 
     def _opening(self, index: int) -> bytes:
         opening = self._form.opening(index)

@@ -1,7 +1,9 @@
 """What each path under ``/v1`` does."""
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import TypeVar
 
 from starlette.requests import Request
@@ -11,7 +13,9 @@ from starlette.routing import Route
 from domain.direct_runner import DirectRunner
 from domain.errors import InvalidRequestError, NotFoundError
 from domain.generation import FinishReason, Usage
+from domain.rate_limit import RateLimits
 from domain.validation import validated
+from entrypoints.http.bearer import owner_of
 from entrypoints.http.body import BODY_TIMEOUT_S, read_json_object
 from entrypoints.http.disconnect import unless_disconnected
 from entrypoints.http.openai_api.answer_forms import AnswerForm, ChatForm, CompletionForm, total_usage
@@ -41,10 +45,19 @@ class OpenAIOptions:
 
 
 class OpenAIRoutes:
-    """The endpoints, over the model."""
+    """The endpoints, over the model.
 
-    def __init__(self, runner: DirectRunner, options: OpenAIOptions) -> None:
+    Args:
+        runner: has the model.
+        options: see ``OpenAIOptions``.
+        rate_limits: told what each caller used.
+    """
+
+    def __init__(
+        self, runner: DirectRunner, options: OpenAIOptions, rate_limits: RateLimits | None = None
+    ) -> None:
         self._runner = runner
+        self._rate_limits = rate_limits or RateLimits({})
         self._options = options
         self._started_s = int(time.time())
 
@@ -88,6 +101,7 @@ class OpenAIRoutes:
             raise error.under("input") from error
         model = self._runner.model
         content = embeddings_content(model.model_id, embeddings, asked.encoding_format)
+        self._settling(request)(sum((embedding.usage for embedding in embeddings), Usage()))
         request.state.log_facts["prompt_tokens"] = content["usage"]["prompt_tokens"]
         return JSONResponse(content, headers=model_headers(model))
 
@@ -108,6 +122,7 @@ class OpenAIRoutes:
         prompts = asked.prompts(options.chat_max_tokens if is_chat else options.completion_max_tokens)
         headers = model_headers(self._runner.model)
         started_s = time.monotonic()
+        settle = self._settling(request)
         facts = request.state.log_facts
 
         def note_end(usage: Usage, finish_reason: FinishReason | None) -> None:
@@ -119,7 +134,9 @@ class OpenAIRoutes:
         if not asked.stream:
             choices = await unless_disconnected(request, self._runner.generate(prompts))
             usages = {index: choice.usage for index, choice in enumerate(choices)}
-            note_end(total_usage(usages, asked.num_choices), choices[0].finish_reason)
+            usage = total_usage(usages, asked.num_choices)
+            note_end(usage, choices[0].finish_reason)
+            settle(usage)
             return JSONResponse(form.whole(choices, asked.num_choices), headers=headers)
         stream = await unless_disconnected(request, self._runner.stream(prompts))
         facts["time_to_first_token_ms"] = round((time.monotonic() - started_s) * 1000, 1)
@@ -129,8 +146,12 @@ class OpenAIRoutes:
             num_choices=asked.num_choices,
             includes_usage=includes_usage,
             on_end=note_end,
+            on_close=settle,
             headers=headers,
         )
+
+    def _settling(self, request: Request) -> Callable[[Usage], None]:
+        return partial(self._rate_limits.settle, owner_of(request))
 
     def _check_model(self, model_id: str | None) -> None:
         if model_id is not None and not supports_model(self._runner.model, model_id):
