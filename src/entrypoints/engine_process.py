@@ -24,11 +24,14 @@ from adapters.telemetry.metrics import Metrics
 from domain.errors import ConfigurationError
 from domain.tracing import Tracer
 from entrypoints import hypercorn_defaults
+from entrypoints.connections import ConnectionLimits, Connections
 from entrypoints.container import build_generator, build_tracer, runner_limits
 from entrypoints.http.engine_app import create_engine_app
 from entrypoints.start_failure import START_FAILURE_FILE, be_quiet, end_process
 
 READY = "ready"
+MAX_CONNECTIONS = 1 << 16
+"""More than the workers have requests."""
 GRACEFUL_TIMEOUT_S = 3.0
 """The workers have answered their requests by then, or are gone."""
 
@@ -66,7 +69,10 @@ def run_engine(socket: Path, lifeline: Connection, start_failure: Path, is_trial
 
 def _application(settings: Settings, tracer: Tracer) -> Starlette:
     generator = build_generator(settings, Metrics(settings.metrics_prefix), tracer)
-    return create_engine_app(generator, runner_limits(settings), tracer=tracer, on_start_failure=end_process)
+    limits = runner_limits(settings)
+    # Hypercorn's own would keep what a worker has closed until its time is over
+    Connections(ConnectionLimits(MAX_CONNECTIONS, settings.header_timeout_s), limits.drain).install()
+    return create_engine_app(generator, limits, tracer=tracer, on_start_failure=end_process)
 
 
 async def _serve(app: Starlette, socket: Path, lifeline: Connection) -> None:
