@@ -187,6 +187,8 @@ class Settings(BaseSettings):
     max_concurrent_requests: PositiveInt = Field(default=256, validation_alias="LLM_MAX_CONCURRENT_REQUESTS")
     max_hook_threads: PositiveInt = Field(default=16, validation_alias="LLM_MAX_HOOK_THREADS")
     max_body_bytes: PositiveInt = Field(default=1_048_576, validation_alias="LLM_MAX_BODY_BYTES")
+    max_prompt_tokens: PositiveInt | None = Field(default=None, validation_alias="LLM_MAX_PROMPT_TOKENS")
+    max_output_tokens: PositiveInt | None = Field(default=None, validation_alias="LLM_MAX_OUTPUT_TOKENS")
     max_connections: PositiveInt = Field(default=512, validation_alias="LLM_MAX_CONNECTIONS")
     header_timeout_s: PositiveFloat = Field(default=10.0, validation_alias="LLM_HEADER_TIMEOUT_S")
     body_timeout_s: PositiveFloat = Field(default=30.0, validation_alias="LLM_BODY_TIMEOUT_S")
@@ -228,6 +230,11 @@ class Settings(BaseSettings):
             kwargs=self.workflow_kw_args,
             chain=self.chain_format,
         )
+
+    @property
+    def sampling_defaults(self) -> SamplingParameters:
+        """How to sample where a request does not say, within the limits."""
+        return self.default_parameters.capped(self.max_output_tokens)
 
     @property
     def has_traces(self) -> bool:

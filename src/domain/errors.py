@@ -6,6 +6,7 @@ maps this tree once to status codes::
     ServiceError
     ├── InvalidRequestError            400  the caller can mend it
     │   └── ContextLengthError         400  the prompt leaves no room in the model's context
+    │       └── PromptLimitError       400  the prompt is longer than the settings let it be
     ├── NotFoundError                  404  there is no such thing, or it is another's
     ├── InProgressError                409  the same is being done already
     ├── RateLimitError                 429  this caller has had their share for now
@@ -69,6 +70,16 @@ class ContextLengthError(InvalidRequestError):
         prompt = "the prompt" if num_prompt_tokens is None else f"the prompt of {num_prompt_tokens} tokens"
         context = "context" if context_length is None else f"context of {context_length} tokens"
         super().__init__(FieldProblem("", f"{prompt} leaves no room for an answer in the model's {context}"))
+
+
+class PromptLimitError(ContextLengthError):
+    """The prompt is longer than the settings let it be."""
+
+    def __init__(self, num_prompt_tokens: int, max_prompt_tokens: int) -> None:
+        reason = (
+            f"the prompt of {num_prompt_tokens} tokens is longer than the limit of {max_prompt_tokens} tokens"
+        )
+        InvalidRequestError.__init__(self, FieldProblem("", reason))
 
 
 class NotFoundError(ServiceError):

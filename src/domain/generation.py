@@ -67,6 +67,12 @@ class SamplingParameters(BaseModel):
             return self
         return self.model_copy(update={name: getattr(others, name) for name in others.model_fields_set})
 
+    def capped(self, max_tokens: int | None) -> "SamplingParameters":
+        """Return these parameters for an answer of ``max_tokens`` at most; None: as they are."""
+        if max_tokens is None or (self.max_tokens is not None and self.max_tokens <= max_tokens):
+            return self
+        return self.model_copy(update={"max_tokens": max_tokens})
+
 
 class FinishReason(StrEnum):
     """Why a generation ended."""

@@ -9,7 +9,7 @@ from collections.abc import AsyncGenerator, Sequence
 from concurrent.futures import Future
 from contextlib import aclosing
 from contextvars import ContextVar, Token
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Self
 
 from domain.generation import (
@@ -61,10 +61,15 @@ class MeteredTextGenerator:
     """A ``TextGenerator`` that reports what it does to the request's meter.
 
     A prompt that asks for what the backend cannot do is refused (``NotSupportedError``).
+
+    Args:
+        generator: does it.
+        max_output_tokens: of each answer, whatever the prompt asks for; None: no limit.
     """
 
-    def __init__(self, generator: TextGenerator) -> None:
+    def __init__(self, generator: TextGenerator, max_output_tokens: int | None = None) -> None:
         self._generator = generator
+        self._max_output_tokens = max_output_tokens
 
     @property
     def model(self) -> ModelDescription:
@@ -85,6 +90,9 @@ class MeteredTextGenerator:
 
     async def generate(self, prompt: Prompt) -> AsyncGenerator[TokenChunk]:
         refuse_unsupported(prompt, self._generator)
+        parameters = prompt.parameters.capped(self._max_output_tokens)
+        if parameters is not prompt.parameters:
+            prompt = replace(prompt, parameters=parameters)
         meter = current_meter()
         async with aclosing(self._generator.generate(prompt)) as chunks:
             async for chunk in chunks:

@@ -10,7 +10,7 @@ import inspect
 import json
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import aclosing
+from contextlib import aclosing, contextmanager
 from contextvars import copy_context
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -24,14 +24,16 @@ from domain.errors import (
     ConfigurationError,
     FieldProblem,
     InvalidRequestError,
+    PromptLimitError,
     ServiceError,
     UnavailableError,
     UnserialisableOutputError,
     WorkflowError,
 )
-from domain.generation import Capability, Usage
+from domain.generation import Capability, SamplingParameters, Usage
 from domain.metering import RequestMeter
 from domain.permits import Permit, Permits
+from domain.prompt_needs import refuse_long_answer
 from domain.proof_request import ProofRequest
 from domain.reply_stream import ReplyStream
 from domain.requests import RequestData
@@ -57,6 +59,8 @@ class RunnerLimits:
     request_timeout_s: float = 170.0
     max_concurrent_requests: int = 256
     max_hook_threads: int = 16
+    max_output_tokens: int | None = None
+    """That a request may ask for."""
     drain: Drain = field(default_factory=Drain)
     """Ends what is under way when the service stops."""
 
@@ -165,7 +169,7 @@ class WorkflowRunner:
                 ProofRequest(is_required=requires_proof),
                 self._tracer.span(*self._span),
             ):
-                with Deadline(self._limits.request_timeout_s, self._limits.drain):
+                with Deadline(self._limits.request_timeout_s, self._limits.drain), _naming_data():
                     output = await self._output(request, permit)
                 return WorkflowReply(checked_output(output), meter)
         finally:
@@ -181,7 +185,11 @@ class WorkflowRunner:
         if requires_proof and not self._has_proofs:
             problem = "this workflow attaches no proofs; send false or leave it out"
             raise InvalidRequestError(FieldProblem("requires_proof", problem))
-        return validated(self._workflow.request_type, data, under="data")
+        request = validated(self._workflow.request_type, data, under="data")
+        asked = getattr(request, "parameters", None)
+        if isinstance(asked, SamplingParameters):
+            refuse_long_answer("data.parameters.max_tokens", asked.max_tokens, self._limits.max_output_tokens)
+        return request
 
     async def stream(
         self, data: RequestData, on_end: Callable[[Usage], None] = lambda _: None
@@ -204,6 +212,7 @@ class WorkflowRunner:
                     meter,
                     self._tracer.span(*self._span),
                     Deadline(self._limits.request_timeout_s, self._limits.drain),
+                    _naming_data(),
                 ):
                     async for piece in self._pieces(request, permit):
                         num_pieces += 1
@@ -280,6 +289,15 @@ class WorkflowRunner:
         if error is not None:
             raise WorkflowError(f"the workflow's {hook.__name__} failed ({type(error).__name__})") from error
         return result
+
+
+@contextmanager
+def _naming_data() -> Iterator[None]:
+    """Say which field of the request a prompt that is too long was made of."""
+    try:
+        yield
+    except PromptLimitError as error:
+        raise error.under("data") from error
 
 
 @lru_cache(maxsize=128)

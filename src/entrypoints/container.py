@@ -128,12 +128,12 @@ class Container:
         offers_embeddings = Capability.EMBEDDINGS in self.generator.capabilities
         embedder = self.generator if offers_embeddings and isinstance(self.generator, TextEmbedder) else None
         return WorkflowPorts(
-            generator=MeteredTextGenerator(self.generator),
+            generator=MeteredTextGenerator(self.generator, self.settings.max_output_tokens),
             label_scorer=MeteredLabelScorer(scorer) if scorer is not None else None,
             embedder=MeteredTextEmbedder(embedder) if embedder is not None else None,
             decision_head=self.decision_head,
             prover=self.prover,
-            default_parameters=self.settings.default_parameters,
+            default_parameters=self.settings.sampling_defaults,
             loop=asyncio.get_running_loop(),
         )
 
@@ -193,6 +193,7 @@ def runner_limits(settings: Settings) -> RunnerLimits:
         request_timeout_s=settings.request_timeout_s,
         max_concurrent_requests=settings.max_concurrent_requests,
         max_hook_threads=settings.max_hook_threads,
+        max_output_tokens=settings.max_output_tokens,
     )
 
 
@@ -238,7 +239,8 @@ def _served(
             name,
             declared.model_dump_json(),
             chain_format.model_dump_json(),
-            settings.default_parameters.model_dump_json(),
+            settings.sampling_defaults.model_dump_json(),
+            settings.max_output_tokens,
             settings.backend,
             settings.max_context_tokens,
             (settings.verifier_address or "").lower(),
@@ -284,7 +286,11 @@ def _chosen_generator(settings: Settings, metrics: Metrics, tracer: Tracer) -> T
         case Backend.SCRIPTED:
             from adapters.scripted import ScriptedTextGenerator
 
-            return ScriptedTextGenerator(reply=settings.scripted_reply, delay_s=settings.scripted_delay_s)
+            return ScriptedTextGenerator(
+                reply=settings.scripted_reply,
+                delay_s=settings.scripted_delay_s,
+                max_prompt_tokens=settings.max_prompt_tokens,
+            )
 
 
 def build_decision_head(settings: Settings) -> DecisionHead | None:
@@ -347,6 +353,7 @@ def _onnx_generator(settings: Settings, metrics: Metrics, tracer: Tracer) -> Tex
             max_waiting_requests=settings.max_waiting_requests,
             max_waiting_tokens=settings.max_waiting_tokens,
             max_context_tokens=settings.max_context_tokens,
+            max_prompt_tokens=settings.max_prompt_tokens,
             prefill_chunk_tokens=settings.prefill_chunk_tokens,
             max_prefill_stall=settings.max_prefill_stall,
             prefix_cache_bytes=settings.prefix_cache_mib << 20,
@@ -373,6 +380,7 @@ def _optimum_generator(settings: Settings) -> TextGenerator:
         model.model_id,
         provider=CUDA if settings.onnx_provider == "cuda" else CPU,
         max_waiting=settings.max_waiting_requests,
+        max_prompt_tokens=settings.max_prompt_tokens,
     )
 
 
@@ -381,6 +389,11 @@ def _openai_generator(settings: Settings, tracer: Tracer) -> TextGenerator:
 
     if settings.openai_base_url is None:
         raise ConfigurationError("LLM_BACKEND=openai needs LLM_OPENAI_BASE_URL, e.g. http://host:8000/v1")
+    if settings.max_prompt_tokens is not None:
+        raise ConfigurationError(
+            "LLM_MAX_PROMPT_TOKENS needs a backend that counts tokens before it answers: LLM_BACKEND=openai "
+            "does not, so set the limit on its server"
+        )
     return OpenAITextGenerator(
         base_url=settings.openai_base_url,
         api_key=settings.openai_api_key.get_secret_value() if settings.openai_api_key else None,

@@ -46,6 +46,7 @@ from domain.errors import (
 )
 from domain.generation import Capability, Embedding, LabelScores, ModelDescription, TokenChunk, Usage
 from domain.messages import ChatMessage, Prompt
+from domain.prompt_needs import refuse_too_long
 from domain.stop_sequences import StopSequenceFilter
 from domain.tracing import NO_TRACES, Tracer
 
@@ -70,6 +71,8 @@ class OnnxOptions:
     """Of the prompts that wait, together."""
     max_context_tokens: int = 4096
     """Prompt and answer together; at most the model's own context."""
+    max_prompt_tokens: int | None = None
+    """None: as many as the context has room for."""
     prefill_chunk_tokens: int = 256
     max_prefill_stall: float = 1.4
     """How long a chunk may take where answers are under way, in decode steps."""
@@ -93,6 +96,7 @@ class _Loaded:
     constraints: ConstraintCompiler
     eos_token_ids: frozenset[int]
     context_length: int
+    max_prompt_tokens: int | None
     has_hidden_states: bool
     max_draft_tokens: int
 
@@ -284,6 +288,7 @@ class OnnxTextGenerator:
             ConstraintCompiler(tokenizer, folder.eos_token_ids, folder.vocab_size),
             folder.eos_token_ids,
             context_length,
+            options.max_prompt_tokens,
             folder.hidden_states_name is not None,
             options.max_draft_tokens,
         )
@@ -400,6 +405,7 @@ def _text_ids(loaded: _Loaded, text: str) -> list[int]:
 
 def _room(loaded: _Loaded, num_prompt_tokens: int) -> int:
     """Return how many tokens of answer fit behind the prompt, one at least."""
+    refuse_too_long(num_prompt_tokens, loaded.max_prompt_tokens)
     if num_prompt_tokens >= loaded.context_length:
         raise ContextLengthError(num_prompt_tokens, loaded.context_length)
     return loaded.context_length - num_prompt_tokens

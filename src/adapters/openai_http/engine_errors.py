@@ -13,6 +13,7 @@ from domain.errors import (
     InvalidRequestError,
     NotSupportedError,
     OverloadedError,
+    PromptLimitError,
     ServiceError,
     UnavailableError,
 )
@@ -25,7 +26,7 @@ PASSING_ERRORS: dict[Any, type[UnavailableError]] = {
     "overloaded": OverloadedError,
     "unavailable": UnavailableError,
 }
-_NUMBER_OF_TOKENS = re.compile(r"(prompt|context) of (\d+) tokens")
+_NUMBER_OF_TOKENS = re.compile(r"(prompt|context|limit) of (\d+) tokens")
 
 
 def gone() -> BackendError:
@@ -48,6 +49,8 @@ def engine_error(status: int | None, content: Any, retry_after: str = "") -> Ser
     if code == "context_length_exceeded":
         numbers = {name: int(number) for name, number in _NUMBER_OF_TOKENS.findall(message)}
         error = ContextLengthError(numbers.get("prompt"), numbers.get("context"))
+        if numbers.keys() == {"prompt", "limit"}:
+            error = PromptLimitError(numbers["prompt"], numbers["limit"])
     elif code in PLAIN_ERRORS:
         error = PLAIN_ERRORS[code](message)
     elif code in PASSING_ERRORS:

@@ -45,6 +45,7 @@ from domain.generation import (
     Usage,
 )
 from domain.messages import ChatMessage, Prompt
+from domain.prompt_needs import refuse_too_long
 from domain.stop_sequences import StopSequenceFilter
 
 Event = TokenChunk | ServiceError
@@ -58,6 +59,7 @@ class OptimumTextGenerator:
         model_id: what to call it.
         provider: an execution provider of ONNX Runtime.
         max_waiting: calls that may wait for the one under way.
+        max_prompt_tokens: None: as many as the context has room for.
     """
 
     capabilities = frozenset({Capability.LABEL_SCORES})
@@ -69,10 +71,12 @@ class OptimumTextGenerator:
         *,
         provider: str = "CPUExecutionProvider",
         max_waiting: int = 256,
+        max_prompt_tokens: int | None = None,
     ) -> None:
         self._folder = folder
         self._provider = provider
         self._max_waiting = max_waiting
+        self._max_prompt_tokens = max_prompt_tokens
         self._num_calls = 0
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="optimum")
         self._loaded: tuple[Any, Any, int] | None = None
@@ -167,6 +171,7 @@ class OptimumTextGenerator:
             reason = f"the model's chat template refuses the conversation: {error}"
             raise InvalidRequestError(FieldProblem("data.history", reason)) from error
         prompt_ids: list[int] = tokenizer(text, add_special_tokens=False)["input_ids"]
+        refuse_too_long(len(prompt_ids), self._max_prompt_tokens)
         if len(prompt_ids) >= context_length:
             raise ContextLengthError(len(prompt_ids), context_length)
         return prompt_ids

@@ -20,6 +20,7 @@ from domain.generation import (
     Usage,
 )
 from domain.messages import ChatMessage, Prompt
+from domain.prompt_needs import refuse_too_long
 
 DEFAULT_CONTEXT_LENGTH = 1_000_000
 DEFAULT_EMBEDDING_SIZE = 64
@@ -49,12 +50,14 @@ class ScriptedTextGenerator:
         delay_s: float = 0.0,
         context_length: int = DEFAULT_CONTEXT_LENGTH,
         embedding_size: int = DEFAULT_EMBEDDING_SIZE,
+        max_prompt_tokens: int | None = None,
     ) -> None:
         self._reply = reply
         self._replies = deque(replies)
         self._delay_s = delay_s
         self._context_length = context_length
         self._embedding_size = embedding_size
+        self._max_prompt_tokens = max_prompt_tokens
         self._is_open = False
         self._model = ModelDescription("scripted", context_length, fingerprint=repr(reply))
         self.history: list[Prompt] = []
@@ -81,6 +84,7 @@ class ScriptedTextGenerator:
         if self._keeps_history:
             self.history.append(prompt)
         num_prompt_tokens = _num_words(_texts(prompt))
+        refuse_too_long(num_prompt_tokens, self._max_prompt_tokens)
         room = self._context_length - num_prompt_tokens
         if room < 1:
             raise ContextLengthError(num_prompt_tokens, self._context_length)
@@ -102,15 +106,18 @@ class ScriptedTextGenerator:
     async def score_labels(self, messages: Sequence[ChatMessage], labels: Sequence[str]) -> LabelScores:
         await self.ping()
         await asyncio.sleep(self._delay_s)
+        num_prompt_tokens = _num_words([message.content for message in messages])
+        refuse_too_long(num_prompt_tokens, self._max_prompt_tokens)
         weights = [_weight(messages[-1].content, label) for label in labels]
         scores = {label: math.log(w / sum(weights)) for label, w in zip(labels, weights, strict=True)}
-        return LabelScores(scores, Usage(_num_words([message.content for message in messages]), 0))
+        return LabelScores(scores, Usage(num_prompt_tokens, 0))
 
     async def embed(self, text: str) -> Embedding:
         await self.ping()
         words = _WORD.findall(text)
         if not words:
             raise InvalidRequestError(FieldProblem("", "there is no text to embed"))
+        refuse_too_long(len(words), self._max_prompt_tokens)
         if len(words) >= self._context_length:
             raise ContextLengthError(len(words), self._context_length)
         await asyncio.sleep(self._delay_s)

@@ -1,7 +1,8 @@
 """What each path under ``/v1`` does."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import TypeVar
@@ -11,8 +12,10 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from domain.direct_runner import DirectRunner
-from domain.errors import InvalidRequestError, NotFoundError
+from domain.errors import InvalidRequestError, NotFoundError, PromptLimitError
 from domain.generation import FinishReason, Usage
+from domain.messages import Prompt
+from domain.prompt_needs import refuse_long_answer
 from domain.rate_limit import RateLimits
 from domain.validation import validated
 from entrypoints.http.bearer import owner_of
@@ -42,6 +45,8 @@ class OpenAIOptions:
     """Of an answer where the request does not say; None: as many as the context has room for."""
     completion_max_tokens: int | None = OPENAI_COMPLETION_TOKENS
     body_timeout_s: float = BODY_TIMEOUT_S
+    max_output_tokens: int | None = None
+    """That a request may ask for of an answer; None: any number."""
 
 
 class OpenAIRoutes:
@@ -117,9 +122,7 @@ class OpenAIRoutes:
     ) -> Response:
         self._check_model(asked.model)
         includes_usage = asked.includes_usage
-        is_chat = isinstance(asked, ChatRequest)
-        options = self._options
-        prompts = asked.prompts(options.chat_max_tokens if is_chat else options.completion_max_tokens)
+        prompts = self._prompts(asked)
         headers = model_headers(self._runner.model)
         started_s = time.monotonic()
         settle = self._settling(request)
@@ -132,13 +135,16 @@ class OpenAIRoutes:
             facts["finish_reason"] = finish_reason
 
         if not asked.stream:
-            choices = await unless_disconnected(request, self._runner.generate(prompts))
+            work = self._runner.generate(prompts)
+            with _naming(asked):
+                choices = await unless_disconnected(request, work)
             usages = {index: choice.usage for index, choice in enumerate(choices)}
             usage = total_usage(usages, asked.num_choices)
             note_end(usage, choices[0].finish_reason)
             settle(usage)
             return JSONResponse(form.whole(choices, asked.num_choices), headers=headers)
-        stream = await unless_disconnected(request, self._runner.stream(prompts))
+        with _naming(asked):
+            stream = await unless_disconnected(request, self._runner.stream(prompts))
         facts["time_to_first_token_ms"] = round((time.monotonic() - started_s) * 1000, 1)
         return EventStream(
             stream,
@@ -149,6 +155,18 @@ class OpenAIRoutes:
             on_close=settle,
             headers=headers,
         )
+
+    def _prompts(self, asked: ChatRequest | CompletionRequest) -> list[Prompt]:
+        options = self._options
+        default = options.chat_max_tokens
+        if isinstance(asked, CompletionRequest):
+            default = options.completion_max_tokens
+        else:
+            refuse_long_answer(
+                "max_completion_tokens", asked.max_completion_tokens, options.max_output_tokens
+            )
+        refuse_long_answer("max_tokens", asked.max_tokens, options.max_output_tokens)
+        return asked.prompts(min(filter(None, (default, options.max_output_tokens)), default=None))
 
     def _settling(self, request: Request) -> Callable[[Usage], None]:
         return partial(self._rate_limits.settle, owner_of(request))
@@ -168,3 +186,12 @@ class OpenAIRoutes:
             "owned_by": "llm-inference-service",
             "max_model_len": model.context_length,
         }
+
+
+@contextmanager
+def _naming(asked: ChatRequest | CompletionRequest) -> Iterator[None]:
+    """Say which field holds a prompt that is too long."""
+    try:
+        yield
+    except PromptLimitError as error:
+        raise error.under("messages" if isinstance(asked, ChatRequest) else "prompt") from error

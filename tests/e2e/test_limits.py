@@ -1,6 +1,7 @@
-"""Each worker grants its share of a token's rate."""
+"""The limits on tokens and on rates, in real processes."""
 
 import json
+from pathlib import Path
 from typing import Any
 
 import httpx2
@@ -51,3 +52,24 @@ def test_a_stream_that_its_caller_breaks_off_is_owed_as_far_as_it_came(
 
     assert refused.status_code == 429
     assert 60 <= int(refused.headers["retry-after"]) < 60 * 200
+
+
+@pytest.mark.parametrize("num_workers", [1, 2])
+def test_a_prompt_that_is_too_long_is_named_whoever_has_the_model(
+    tiny_folder: Path, num_workers: int
+) -> None:
+    chat = {"messages": [{"role": "user", "content": "word " * 200}]}
+    limits: dict[str, Any] = {"LLM_MAX_PROMPT_TOKENS": "100", "LLM_MAX_OUTPUT_TOKENS": "3"}
+    with service(f"--workers={num_workers}", LLM_MODEL=str(tiny_folder), **limits) as running:
+        refused = running.post(REQUEST | {"text": "word " * 200})
+        openai = httpx2.post(f"{running.url}/v1/chat/completions", json=chat, timeout=30)
+        embedded = httpx2.post(f"{running.url}/v1/embeddings", json={"input": "word " * 200}, timeout=30)
+        answered = running.post(REQUEST)
+
+    assert refused.status_code == openai.status_code == embedded.status_code == 400
+    assert "data: the prompt of" in refused.json()["description"]
+    assert openai.json()["error"]["param"] == "messages"
+    assert openai.json()["error"]["code"] == "context_length_exceeded"
+    assert embedded.json()["error"]["param"] == "input.0"
+    assert "limit of 100 tokens" in refused.text
+    assert int(answered.headers["x-completion-tokens"]) <= 3
