@@ -72,7 +72,7 @@ WORKFLOW = _parameter("name", "path", STRING, "a workflow's name in LLM_WORKFLOW
 KEY = _parameter(
     "Idempotency-Key",
     "header",
-    {"type": "string", "maxLength": 255},
+    {"type": "string", "pattern": "^[!-~]([ -~]{0,253}[!-~])?$"},
     "the same key is the same job",
 )
 PREFER = _parameter("Prefer", "header", STRING, "respond-async: a job, at once")

@@ -9,6 +9,7 @@ from domain.errors import FieldProblem, InvalidRequestError
 from domain.generation import MAX_ANSWER_TOKENS, MAX_TOP_LOGPROBS
 from domain.messages import ChatMessage, Prompt, Role
 from entrypoints.http.openai_api.sampling_fields import (
+    FORM_RULES,
     STREAM_RULE,
     WHOLE,
     Fields,
@@ -68,7 +69,7 @@ LOGPROBS_RULE = required_with("top_logprobs", {"type": "integer"}, "logprobs", {
 class ChatRequest(SamplingFields):
     """What to answer, and how."""
 
-    model_config = ConfigDict(json_schema_extra={"allOf": [STREAM_RULE, LOGPROBS_RULE]})
+    model_config = ConfigDict(json_schema_extra={"allOf": [STREAM_RULE, LOGPROBS_RULE, *FORM_RULES]})
 
     messages: Annotated[list[MessageFields], Field(min_length=1)]
     max_completion_tokens: Annotated[int, Field(ge=1, le=MAX_ANSWER_TOKENS), WHOLE] | None = None

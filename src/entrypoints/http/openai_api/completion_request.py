@@ -9,6 +9,7 @@ from domain.errors import FieldProblem, InvalidRequestError
 from domain.generation import MAX_TOP_LOGPROBS
 from domain.messages import Prompt
 from entrypoints.http.openai_api.sampling_fields import (
+    FORM_RULES,
     STREAM_RULE,
     WHOLE,
     NotOffered,
@@ -50,7 +51,7 @@ def _one(best_of: int | None) -> int | None:
 class CompletionRequest(SamplingFields):
     """What to go on with, and how."""
 
-    model_config = ConfigDict(json_schema_extra={"allOf": [STREAM_RULE]})
+    model_config = ConfigDict(json_schema_extra={"allOf": [STREAM_RULE, *FORM_RULES]})
 
     prompt: Annotated[Prompts, BeforeValidator(as_texts, json_schema_input_type=SomeText | Prompts)]
     logprobs: Annotated[int, Field(ge=0, le=MAX_TOP_LOGPROBS), WHOLE] | None = None

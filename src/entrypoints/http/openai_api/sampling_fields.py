@@ -1,6 +1,7 @@
 """What the bodies of chat and completion requests have in common: how to sample, and in which form."""
 
 from collections.abc import Sequence
+from itertools import combinations
 from typing import Annotated, Any, Literal
 
 import pydantic_core
@@ -71,6 +72,14 @@ def required_with(
     }
 
 
+def at_most_one_of(conditions: dict[str, dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return JSON schemas of: no two fields meet their conditions."""
+    return [
+        {"not": {"properties": dict(pair), "required": [name for name, _ in pair]}}
+        for pair in combinations(conditions.items(), 2)
+    ]
+
+
 class Fields(BaseModel):
     """A body, or a part of one: types are strict, a null is as good as absent, unknown fields are ignored."""
 
@@ -100,8 +109,14 @@ class ResponseFormat(Fields):
     json_schema: JsonSchema | None = None
 
 
+GIVEN = {"not": {"enum": [None, False]}}
+OF_STRUCTURED_OUTPUTS = dict.fromkeys(("json", "regex", "choice", "grammar", "json_object"), GIVEN)
+
+
 class StructuredOutputs(Fields):
     """vLLM's way to ask for a form."""
+
+    model_config = ConfigDict(json_schema_extra={"allOf": at_most_one_of(OF_STRUCTURED_OUTPUTS)})
 
     json_schema: dict[str, Any] | JsonText | None = Field(default=None, alias="json")
     regex: Regex | None = None
@@ -111,6 +126,22 @@ class StructuredOutputs(Fields):
 
 
 STREAM_RULE = required_with("stream_options", {"type": "object"}, "stream", {"const": True})
+
+FORM_RULES = at_most_one_of(
+    {
+        **dict.fromkeys(("guided_json", "guided_regex", "guided_choice", "guided_grammar"), GIVEN),
+        "response_format": {
+            "properties": {"type": {"enum": ["json_object", "json_schema"]}},
+            "required": ["type"],
+            "type": "object",
+        },
+        "structured_outputs": {
+            "anyOf": [{"properties": {name: GIVEN}, "required": [name]} for name in OF_STRUCTURED_OUTPUTS],
+            "type": "object",
+        },
+    }
+)
+"""An answer has one form at most."""
 
 
 class SamplingFields(Fields):
