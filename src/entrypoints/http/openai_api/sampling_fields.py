@@ -72,7 +72,7 @@ def required_with(
     }
 
 
-def at_most_one_of(conditions: dict[str, dict[str, Any]]) -> list[dict[str, Any]]:
+def at_most_one_of(conditions: dict[str, dict[str, Any]]) -> list[Any]:
     """Return JSON schemas of: no two fields meet their conditions."""
     return [
         {"not": {"properties": dict(pair), "required": [name for name, _ in pair]}}
