@@ -205,6 +205,9 @@ class Settings(BaseSettings):
     otlp_traces_endpoint: str | None = Field(
         default=None, validation_alias="OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"
     )
+    admin_bind: str | None = Field(
+        default=None, pattern=r"^(\[[0-9a-fA-F:]+\]|[^\s:]+):[0-9]{1,5}$", validation_alias="LLM_ADMIN_BIND"
+    )
     metrics_prefix: str = Field(
         default="llm", pattern="^[a-zA-Z_][a-zA-Z0-9_]*$", validation_alias="LLM_METRICS_PREFIX"
     )

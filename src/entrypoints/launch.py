@@ -23,6 +23,7 @@ from typing import Self
 from hypercorn.__main__ import main as hypercorn
 
 from adapters.settings import Settings
+from entrypoints.admin_server import admin_server
 from entrypoints.backlog import refuse_backlog
 from entrypoints.engine_supervisor import ENGINE_NAME
 from entrypoints.launch_folder import LAUNCH_FOLDER, METRICS_FOLDER
@@ -65,6 +66,7 @@ def launch(arguments: Sequence[str], settings: Settings) -> int:
         os.environ[START_FAILURE_FILE] = str(first.start_failure)
         metrics = folder / "metrics"
         metrics.mkdir()
+        stack.enter_context(admin_server(settings.admin_bind, metrics))
         os.environ[LAUNCH_FOLDER], os.environ[METRICS_FOLDER] = str(folder), str(metrics)
         if first.engine is not None:
             signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # until Hypercorn sets its own

@@ -51,6 +51,8 @@ def create_app(
     )
     proofs = ProofRoutes(container.verifier, max_body_bytes=settings.max_body_bytes)
     home = PageRoutes(routes.home).routes if settings.web_page else [Route("/", routes.home, methods=["GET"])]
+    # the launcher has them on an address of their own
+    metrics = [] if settings.admin_bind else [Route("/metrics", routes.metrics, methods=["GET"])]
     tokens, limits = settings.access_tokens, container.rate_limits
 
     return Starlette(
@@ -66,7 +68,7 @@ def create_app(
             Route("/workflows", routes.workflows, methods=["GET"]),
             Route("/proofs/verify", proofs.verify, methods=["POST"]),
             Route("/openapi.json", routes.openapi, methods=["GET"]),
-            Route("/metrics", routes.metrics, methods=["GET"]),
+            *metrics,
             Route("/service-resources", routes.resources, methods=["GET"]),
             Route("/jobs", jobs.page, methods=["GET"]),
             Route("/jobs/{job_id}", jobs.job, methods=["GET", "DELETE"]),

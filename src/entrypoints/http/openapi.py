@@ -273,7 +273,7 @@ OPERATIONS: dict[tuple[str, str], Operation] = {
 
 
 def openapi_document(
-    data_types: Mapping[str, type[BaseModel]], *, has_tokens: bool, has_proofs: bool
+    data_types: Mapping[str, type[BaseModel]], *, has_tokens: bool, has_proofs: bool, has_metrics: bool = True
 ) -> dict[str, Any]:
     """Return the document.
 
@@ -281,6 +281,7 @@ def openapi_document(
         data_types: what each workflow reads, by its name.
         has_tokens: whether callers need a bearer token.
         has_proofs: whether some workflow may attach one.
+        has_metrics: whether they are at this address.
     """
     bodies = {op.body for op in OPERATIONS.values() if op.body is not None} | set(data_types.values())
     ordered = sorted(bodies, key=lambda body: (body.__module__, body.__qualname__))
@@ -303,6 +304,8 @@ def openapi_document(
     if not has_proofs:
         del paths["/proofs/verify"]  # answers with 501 alone
         components["schemas"]["InfernetInput"]["properties"]["requires_proof"] = NO_PROOF
+    if not has_metrics:
+        del paths["/metrics"]
     if has_tokens:
         components["securitySchemes"] = {"bearer": {"type": "http", "scheme": "bearer"}}
     return {

@@ -83,6 +83,7 @@ class Routes:
             data_types,
             has_tokens=bool(container.settings.access_tokens),
             has_proofs=container.prover is not None,
+            has_metrics=container.settings.admin_bind is None,
         )
         return JSONResponse(document)
 
