@@ -8,7 +8,7 @@ import pydantic_core
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
-from domain.constraints import ChoiceText, OutputConstraint, Pattern
+from domain.constraints import ChoiceText, Grammar, OutputConstraint, Regex
 from domain.errors import FieldProblem, InvalidRequestError
 from domain.generation import (
     MAX_ANSWER_TOKENS,
@@ -52,8 +52,6 @@ NotOffered = Annotated[
 
 Choices = Annotated[list[ChoiceText], Field(min_length=1)]
 JsonText = Annotated[str, Field(json_schema_extra={"format": "json"})]
-Regex = Annotated[Pattern, Field(json_schema_extra={"format": "llguidance-regex"})]
-Grammar = Annotated[Pattern, Field(json_schema_extra={"format": "lark"})]
 
 WHOLE = BeforeValidator(_whole)
 """JSON does not tell 4.0 from 4."""
