@@ -131,7 +131,7 @@ tests/browser/node_modules/.package-lock.json: tests/browser/package-lock.json $
 	@touch $@
 
 test-browser: install-dev model $(VENV)/browser.stamp tests/browser/node_modules/.package-lock.json ## the page in a real Chromium (apt-get install chromium)
-	$(BIN)/python -m pytest tests/browser $(PYTEST_ARGS)
+	$(BIN)/python -m pytest --numprocesses=2 --dist=loadfile tests/browser $(PYTEST_ARGS)
 
 screenshots: install-dev $(VENV)/browser.stamp ## take the documents' pictures of the page that `make run` serves
 	PYTHONPATH=. $(BIN)/python -m tests.browser.screenshots http://127.0.0.1:4999
