@@ -2,9 +2,9 @@
 
 from dataclasses import dataclass, field
 from enum import Enum, StrEnum
-from typing import Annotated
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
 
 from domain.constraints import OutputConstraint
 
@@ -15,6 +15,14 @@ MAX_TOP_LOGPROBS = 20
 MIN_REPETITION_PENALTY = 0.01
 
 StopSequence = Annotated[str, StringConstraints(min_length=1, max_length=256)]
+
+
+def _whole(value: Any) -> Any:
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+WHOLE = BeforeValidator(_whole)
+"""For strict whole numbers: JSON does not tell 4.0 from 4."""
 
 
 class SamplingParameters(BaseModel):
@@ -28,25 +36,31 @@ class SamplingParameters(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
-    max_tokens: Annotated[int, Field(ge=1, le=MAX_ANSWER_TOKENS)] | None = Field(
+    max_tokens: Annotated[int, Field(ge=1, le=MAX_ANSWER_TOKENS, strict=True), WHOLE] | None = Field(
         default=None, description="tokens to generate at most; absent: the service's default"
     )
-    temperature: Annotated[float, Field(ge=0, le=10)] = Field(
+    temperature: Annotated[float, Field(ge=0, le=10, strict=True)] = Field(
         default=0.0, description="0, and what is less than a thousandth, is greedy"
     )
-    top_k: Annotated[int, Field(ge=0, le=MAX_TOP_K)] = Field(default=0, description="0 switches it off")
-    top_p: Annotated[float, Field(gt=0, le=1)] = Field(default=1.0, description="1 switches it off")
-    min_p: Annotated[float, Field(ge=0, le=1)] = Field(default=0.0, description="0 switches it off")
-    repetition_penalty: Annotated[float, Field(ge=MIN_REPETITION_PENALTY, le=10)] = Field(
+    top_k: Annotated[int, Field(ge=0, le=MAX_TOP_K, strict=True), WHOLE] = Field(
+        default=0, description="0 switches it off"
+    )
+    top_p: Annotated[float, Field(gt=0, le=1, strict=True)] = Field(
+        default=1.0, description="1 switches it off"
+    )
+    min_p: Annotated[float, Field(ge=0, le=1, strict=True)] = Field(
+        default=0.0, description="0 switches it off"
+    )
+    repetition_penalty: Annotated[float, Field(ge=MIN_REPETITION_PENALTY, le=10, strict=True)] = Field(
         default=1.0, description="over prompt and answer; 1 switches it off"
     )
-    presence_penalty: Annotated[float, Field(ge=-2, le=2)] = Field(
+    presence_penalty: Annotated[float, Field(ge=-2, le=2, strict=True)] = Field(
         default=0.0, description="taken from the logit of each token of the answer so far"
     )
-    frequency_penalty: Annotated[float, Field(ge=-2, le=2)] = Field(
+    frequency_penalty: Annotated[float, Field(ge=-2, le=2, strict=True)] = Field(
         default=0.0, description="the same, times how often the token stands there"
     )
-    seed: Annotated[int, Field(ge=0, lt=2**63)] | None = Field(
+    seed: Annotated[int, Field(ge=0, lt=2**63, strict=True), WHOLE] | None = Field(
         default=None, description="the same seed repeats a sampled answer; absent: a fresh one"
     )
     stop: tuple[StopSequence, ...] = Field(
@@ -54,8 +68,10 @@ class SamplingParameters(BaseModel):
         max_length=MAX_STOP_SEQUENCES,
         description="the answer ends before the first of these strings",
     )
-    ignore_eos: bool = Field(default=False, description="go on past the model's own end, up to max_tokens")
-    top_logprobs: Annotated[int, Field(ge=0, le=MAX_TOP_LOGPROBS)] | None = Field(
+    ignore_eos: bool = Field(
+        default=False, strict=True, description="go on past the model's own end, up to max_tokens"
+    )
+    top_logprobs: Annotated[int, Field(ge=0, le=MAX_TOP_LOGPROBS, strict=True), WHOLE] | None = Field(
         default=None,
         description="report the log probability of each token, and of this many likeliest; absent: none",
     )

@@ -6,12 +6,11 @@ from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, WithJso
 from pydantic_core import PydanticCustomError
 
 from domain.errors import FieldProblem, InvalidRequestError
-from domain.generation import MAX_TOP_LOGPROBS
+from domain.generation import MAX_TOP_LOGPROBS, WHOLE
 from domain.messages import Prompt
 from entrypoints.http.openai_api.sampling_fields import (
     FORM_RULES,
     STREAM_RULE,
-    WHOLE,
     NotOffered,
     SamplingFields,
     repeated,

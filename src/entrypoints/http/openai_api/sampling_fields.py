@@ -15,6 +15,7 @@ from domain.generation import (
     MAX_STOP_SEQUENCES,
     MAX_TOP_K,
     MIN_REPETITION_PENALTY,
+    WHOLE,
     SamplingParameters,
     StopSequence,
 )
@@ -35,10 +36,6 @@ def _refused(value: Any) -> Any:
     return value
 
 
-def _whole(value: Any) -> Any:
-    return int(value) if isinstance(value, float) and value.is_integer() else value
-
-
 def _listed(value: Any) -> Any:
     return [value] if isinstance(value, str) else value
 
@@ -53,8 +50,6 @@ NotOffered = Annotated[
 Choices = Annotated[list[ChoiceText], Field(min_length=1)]
 JsonText = Annotated[str, Field(json_schema_extra={"format": "json"})]
 
-WHOLE = BeforeValidator(_whole)
-"""JSON does not tell 4.0 from 4."""
 
 StopList = Annotated[list[StopSequence], Field(max_length=MAX_STOP_SEQUENCES)]
 StopSequences = Annotated[StopList, BeforeValidator(_listed, json_schema_input_type=StopSequence | StopList)]
