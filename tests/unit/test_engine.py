@@ -4,6 +4,7 @@ import itertools
 import queue
 import threading
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
