@@ -45,6 +45,8 @@ def test_the_service_does_what_its_document_says(model: Path, tmp_path: Path) ->
                 *(executable, "--config-file", str(FOLDER / "schemathesis.toml"), "run"),
                 *(f"{running.url}/openapi.json", "--mode", "all", "--continue-on-failure", "--seed", "1"),
                 *("--phases", "examples,coverage,fuzzing,stateful", "-n", str(MAX_EXAMPLES)),
+                # an answer to many prompts may take its time
+                *("--request-timeout", "120"),
             ],
             capture_output=True,
             text=True,
