@@ -13,17 +13,16 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Self
 
 from domain.generation import (
-    Capability,
     Embedding,
     FinishReason,
     LabelScores,
-    ModelDescription,
     TokenChunk,
     Usage,
 )
 from domain.messages import ChatMessage, Prompt
 from domain.ports import LabelScorer, TextEmbedder, TextGenerator
 from domain.prompt_needs import refuse_unsupported
+from domain.wrapped_generator import WrappedTextGenerator
 
 
 @dataclass(slots=True)
@@ -57,7 +56,7 @@ def current_meter() -> RequestMeter:
     return _current_meter.get() or RequestMeter()
 
 
-class MeteredTextGenerator:
+class MeteredTextGenerator(WrappedTextGenerator[TextGenerator]):
     """A ``TextGenerator`` that reports what it does to the request's meter.
 
     A prompt that asks for what the backend cannot do is refused (``NotSupportedError``).
@@ -68,25 +67,8 @@ class MeteredTextGenerator:
     """
 
     def __init__(self, generator: TextGenerator, max_output_tokens: int | None = None) -> None:
-        self._generator = generator
+        super().__init__(generator)
         self._max_output_tokens = max_output_tokens
-
-    @property
-    def model(self) -> ModelDescription:
-        return self._generator.model
-
-    @property
-    def capabilities(self) -> frozenset[Capability]:
-        return self._generator.capabilities
-
-    async def open(self) -> None:
-        await self._generator.open()
-
-    async def close(self) -> None:
-        await self._generator.close()
-
-    async def ping(self) -> None:
-        await self._generator.ping()
 
     async def generate(self, prompt: Prompt) -> AsyncGenerator[TokenChunk]:
         refuse_unsupported(prompt, self._generator)

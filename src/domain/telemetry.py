@@ -11,10 +11,11 @@ from enum import StrEnum
 from typing import Protocol
 
 from domain.errors import NotSupportedError, ServiceError
-from domain.generation import Capability, Embedding, LabelScores, ModelDescription, TokenChunk, Usage
+from domain.generation import Embedding, LabelScores, TokenChunk, Usage
 from domain.messages import ChatMessage, Prompt
 from domain.ports import LabelScorer, Prover, TextEmbedder, TextGenerator
 from domain.proofs import CircuitDescription, ProofResult
+from domain.wrapped_generator import WrappedTextGenerator
 
 
 class Outcome(StrEnum):
@@ -62,29 +63,12 @@ class ProofObserver(Protocol):
         ...
 
 
-class ObservedTextGenerator:
+class ObservedTextGenerator(WrappedTextGenerator[TextGenerator]):
     """A backend whose generations an observer is told of; label scores and embeddings pass through."""
 
     def __init__(self, generator: TextGenerator, observer: GenerationObserver) -> None:
-        self._generator = generator
+        super().__init__(generator)
         self._observer = observer
-
-    @property
-    def model(self) -> ModelDescription:
-        return self._generator.model
-
-    @property
-    def capabilities(self) -> frozenset[Capability]:
-        return self._generator.capabilities
-
-    async def open(self) -> None:
-        await self._generator.open()
-
-    async def close(self) -> None:
-        await self._generator.close()
-
-    async def ping(self) -> None:
-        await self._generator.ping()
 
     async def generate(self, prompt: Prompt) -> AsyncGenerator[TokenChunk]:
         model_id = self.model.model_id

@@ -4,17 +4,18 @@ from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from typing import TypeVar
 
-from domain.generation import Capability, Embedding, LabelScores, ModelDescription, TokenChunk, Usage
+from domain.generation import Embedding, LabelScores, TokenChunk, Usage
 from domain.messages import ChatMessage, Prompt
 from domain.telemetry import ObservedTextGenerator
 from domain.tracing import Attribute, Span, SpanKind, Tracer
+from domain.wrapped_generator import WrappedTextGenerator
 
 PieceT = TypeVar("PieceT")
 
 OPERATION = "gen_ai.operation.name"
 
 
-class TracedTextGenerator:
+class TracedTextGenerator(WrappedTextGenerator[ObservedTextGenerator]):
     """A backend whose calls a tracer is told of.
 
     Args:
@@ -27,27 +28,10 @@ class TracedTextGenerator:
     def __init__(
         self, generator: ObservedTextGenerator, tracer: Tracer, provider: str, *, is_remote: bool
     ) -> None:
-        self._generator = generator
+        super().__init__(generator)
         self._tracer = tracer
         self._provider = provider
         self._kind = SpanKind.CLIENT if is_remote else SpanKind.INTERNAL
-
-    @property
-    def model(self) -> ModelDescription:
-        return self._generator.model
-
-    @property
-    def capabilities(self) -> frozenset[Capability]:
-        return self._generator.capabilities
-
-    async def open(self) -> None:
-        await self._generator.open()
-
-    async def close(self) -> None:
-        await self._generator.close()
-
-    async def ping(self) -> None:
-        await self._generator.ping()
 
     async def generate(self, prompt: Prompt) -> AsyncGenerator[TokenChunk]:
         operation = "chat" if prompt.text is None else "text_completion"
