@@ -24,12 +24,12 @@ from adapters.telemetry.metrics import Metrics
 from domain.errors import ConfigurationError
 from domain.tracing import Tracer
 from entrypoints import hypercorn_defaults
+from entrypoints.child_process import SERVES
 from entrypoints.connections import ConnectionLimits, Connections
 from entrypoints.container import build_generator, build_tracer, runner_limits
 from entrypoints.http.engine_app import create_engine_app
 from entrypoints.start_failure import START_FAILURE_FILE, be_quiet, end_process
 
-READY = "ready"
 MAX_CONNECTIONS = 1 << 16
 """More than the workers have requests."""
 GRACEFUL_TIMEOUT_S = 3.0
@@ -37,7 +37,7 @@ GRACEFUL_TIMEOUT_S = 3.0
 
 
 def run_engine(socket: Path, lifeline: Connection, start_failure: Path, is_trial: bool) -> None:
-    """Serve on a socket until the lifeline ends; says ``READY`` on it before.
+    """Serve on a socket until the lifeline ends; says ``SERVES`` on it before.
 
     Args:
         socket: where to listen.
@@ -80,7 +80,7 @@ async def _serve(app: Starlette, socket: Path, lifeline: Connection) -> None:
 
     async def until_dropped() -> None:
         asyncio.get_running_loop().add_reader(lifeline.fileno(), is_dropped.set)
-        lifeline.send(READY)  # Hypercorn listens when it asks how long to serve
+        lifeline.send(SERVES)  # Hypercorn listens when it asks how long to serve
         await is_dropped.wait()
 
     config = Config()

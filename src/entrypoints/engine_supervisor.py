@@ -12,10 +12,9 @@ from types import TracebackType
 from typing import Self
 
 import structlog
-from prometheus_client.multiprocess import mark_process_dead
 
-from entrypoints.engine_process import READY, run_engine
-from entrypoints.launch_folder import METRICS_FOLDER
+from entrypoints.child_process import forget_gauges, has_started
+from entrypoints.engine_process import run_engine
 from entrypoints.start_failure import EXIT_CONFIGURATION
 
 log: structlog.typing.FilteringBoundLogger = structlog.get_logger()
@@ -60,8 +59,7 @@ class EngineSupervisor:
         In a trial, of which the service does not depend, it is left to the caller to say why.
         """
         process, lifeline = self._spawn(is_trial=is_trial)
-        wait([lifeline, process.sentinel])
-        if not _says_ready(lifeline):
+        if not has_started(process, lifeline):
             process.join()
             if process.exitcode != EXIT_CONFIGURATION and not is_trial:  # which has told why itself
                 log.error("the engine ended before it served", exit_status=process.exitcode)
@@ -106,7 +104,7 @@ class EngineSupervisor:
             if self._is_stopping.is_set():
                 return
             process.join()
-            _forget_gauges(process)
+            forget_gauges(process)
             if process.exitcode == EXIT_CONFIGURATION:
                 os.kill(os.getpid(), signal.SIGTERM)  # Hypercorn stops the workers
                 return
@@ -119,19 +117,5 @@ class EngineSupervisor:
                 if self._is_stopping.is_set():
                     return
                 process, lifeline = self._spawn()
-            wait([lifeline, process.sentinel])
-            if _says_ready(lifeline):
+            if has_started(process, lifeline):
                 log.info("the engine serves", pid=process.pid)
-
-
-def _says_ready(lifeline: Connection) -> bool:
-    try:
-        return lifeline.poll() and lifeline.recv() == READY
-    except (EOFError, OSError):
-        return False
-
-
-def _forget_gauges(process: SpawnProcess) -> None:
-    """Let what an ended engine was doing no longer count at /metrics; its totals stay."""
-    if process.pid is not None and METRICS_FOLDER in os.environ:
-        mark_process_dead(process.pid)  # type: ignore[no-untyped-call]

@@ -14,10 +14,9 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from domain.drain import Drain
+from entrypoints.child_process import SERVES
 from entrypoints.engine_socket import ENGINE_SOCKET
 from entrypoints.start_failure import START_FAILURE_FILE, be_quiet
-
-SERVES = "serves"
 
 RETIREMENT_S = 600.0
 """At most, for the requests of a retired worker, each of which has a limit of its own; and for its jobs."""

@@ -6,7 +6,6 @@ When it reloads, it stops its workers before it starts others.
 """
 
 import multiprocessing
-import os
 import signal
 import threading
 import time
@@ -21,10 +20,9 @@ from typing import Any, Protocol
 
 import hypercorn.run
 import structlog
-from prometheus_client.multiprocess import mark_process_dead
 
-from entrypoints.launch_folder import METRICS_FOLDER
-from entrypoints.worker_process import SERVES, Flag, WorkerOrders, run_worker
+from entrypoints.child_process import forget_gauges, has_started
+from entrypoints.worker_process import Flag, WorkerOrders, run_worker
 
 log: structlog.typing.FilteringBoundLogger = structlog.get_logger()
 
@@ -77,7 +75,7 @@ class WorkerSupervision:
         if self.generation.start_failure.exists() or self._is_hopeless():
             return status
         for process in ended:
-            _forget_gauges(process)
+            forget_gauges(process)
         log.error("a worker ended and is replaced", pid=failed.pid, exit_status=status)
         return 0
 
@@ -133,7 +131,7 @@ class WorkerSupervision:
         except OSError:
             self.end_trial()
             raise
-        if not all(_has_started(process, report) for process, report in reports):
+        if not all(has_started(process, report) for process, report in reports):
             self.end_trial()
             return False
         with self._lock:
@@ -149,7 +147,7 @@ class WorkerSupervision:
         """Return when the workers of a generation that was retired have ended."""
         for process in self._retired[generation.number]:
             process.join()
-            _forget_gauges(process)
+            forget_gauges(process)
         del self._retired[generation.number]
 
     def end_retired(self) -> None:
@@ -167,7 +165,7 @@ class WorkerSupervision:
         for process in trial:
             process.kill()
             process.join()
-            _forget_gauges(process)
+            forget_gauges(process)
 
     def _is_hopeless(self) -> bool:
         now_s = self._now()
@@ -222,21 +220,6 @@ class _Launch:
             )
             process.start()
         return process, ours
-
-
-def _has_started(process: BaseProcess, report: Connection) -> bool:
-    """Wait until a worker serves, or has ended."""
-    wait([report, process.sentinel])
-    try:
-        return report.poll() and report.recv() == SERVES
-    except (EOFError, OSError):
-        return False
-
-
-def _forget_gauges(process: BaseProcess) -> None:
-    """Let what an ended worker was doing no longer count at /metrics; its totals stay."""
-    if process.pid is not None and METRICS_FOLDER in os.environ:
-        mark_process_dead(process.pid)  # type: ignore[no-untyped-call]
 
 
 class SharedFlag:
