@@ -54,10 +54,8 @@ class ServiceProcess:
     @property
     def child_pids(self) -> list[int]:
         """The processes of the service, but for the launcher."""
-        # a process belongs to the thread that started it: the launcher's first, or the one that restarts
-        tasks = Path(f"/proc/{self.process.pid}/task").iterdir()
-        children = [pid for task in tasks for pid in (task / "children").read_text().split()]
-        return [int(pid) for pid in children if "spawn_main" in Path(f"/proc/{pid}/cmdline").read_text()]
+        children = children_of(self.process.pid)
+        return [pid for pid in children if "spawn_main" in Path(f"/proc/{pid}/cmdline").read_text()]
 
     def log_lines(self, event: str) -> list[dict[str, Any]]:
         """Return the JSON log lines of one event."""
@@ -158,3 +156,13 @@ def started(
         assert process.stdout is not None
         running._reader.join(5)
         process.stdout.close()
+
+
+def children_of(pid: int) -> list[int]:
+    """Return the processes that a process started; none when it is gone."""
+    try:
+        # a process belongs to the thread that started it: a launcher's first, or the one that restarts
+        tasks = list(Path(f"/proc/{pid}/task").iterdir())
+        return [int(child) for task in tasks for child in (task / "children").read_text().split()]
+    except FileNotFoundError:
+        return []

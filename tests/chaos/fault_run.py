@@ -9,7 +9,6 @@ import asyncio
 import os
 import random
 import signal
-import socket
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -20,10 +19,11 @@ from pathlib import Path
 from typing import Any
 
 import httpx2
+from bench.server_process import free_port, size_bytes
 
 from tests.chaos.callers import ANSWER_TIMEOUT_S, Asking, Ended, Expected, Outcome
 from tests.chaos.rude_clients import RudeClient
-from tests.service_process import ServiceProcess, started
+from tests.service_process import ServiceProcess, children_of, started
 
 NUM_CALLERS = 10
 NUM_RUDE = 4
@@ -71,8 +71,7 @@ class FaultRun:
 
     def __init__(self, folder: Path, model: Path, circuit: Path, seed: int) -> None:
         self._chance = random.Random(seed)  # noqa: S311 - repeatable on purpose
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            self._port = int(free.getsockname()[1])
+        self._port = free_port()
         self._settings: dict[str, Any] = {
             "LLM_MODEL": str(model),
             "LLM_MAX_STEP_S": str(MAX_STEP_S),
@@ -234,7 +233,7 @@ class FaultRun:
 
     def _weight(self) -> tuple[int, int]:
         """Return the memory in bytes (PSS) and the open descriptors of all processes of the service."""
-        memory = sum(pss_bytes(pid) for pid in self._pids())
+        memory = sum(size_bytes(pid, "Pss") for pid in self._pids())
         return memory, sum(len(descriptor_kinds(pid)) for pid in self._pids())
 
     def _pids(self) -> list[int]:
@@ -270,20 +269,6 @@ class FaultRun:
 
     def _problem(self, text: str) -> None:
         self.figures.problems.append(text)
-
-
-def children_of(pid: int) -> list[int]:
-    """Return the processes that a process started."""
-    with suppress(FileNotFoundError):
-        tasks = Path(f"/proc/{pid}/task").iterdir()
-        return [int(child) for task in tasks for child in (task / "children").read_text().split()]
-    return []
-
-
-def pss_bytes(pid: int) -> int:
-    """Return a process's proportional share of memory."""
-    text = Path(f"/proc/{pid}/smaps_rollup").read_text()
-    return sum(int(line.split()[1]) << 10 for line in text.splitlines() if line.startswith("Pss:"))
 
 
 def descriptor_kinds(pid: int) -> list[tuple[int, str]]:

@@ -74,9 +74,8 @@ class Admission:
         self._num_tokens += num_tokens
 
     def began(self, ticket: "Ticket", num_tokens: int) -> None:
-        """Count one that waits less, and its tokens; nothing happens where it is not counted any more."""
-        if self._waiting.pop(ticket, None) is None:
-            return
+        """Count one that waits less, and its tokens."""
+        del self._waiting[ticket]
         now_s = self._now()
         if self._began_s is not None:
             self._request_s += LEARNING_RATE * (now_s - self._began_s - self._request_s)
