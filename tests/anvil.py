@@ -5,6 +5,7 @@ import re
 import signal
 import subprocess
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,6 +17,8 @@ from eth_utils.abi import function_signature_to_4byte_selector
 
 from tests.contracts import NODE_MODULES
 
+# the node answers at once, and mines when it gets a processor
+RECEIPT_S = 30.0
 LISTENING = re.compile(r"Listening on ([\d.]+):(\d+)")
 
 
@@ -50,7 +53,10 @@ class Anvil:
     def _send(self, transaction: dict[str, str]) -> Any:
         sender = self.ask("eth_accounts")[0]
         hash_ = self.ask("eth_sendTransaction", {"from": sender, "gas": hex(20_000_000), **transaction})
-        receipt = self.ask("eth_getTransactionReceipt", hash_)
+        deadline = time.monotonic() + RECEIPT_S
+        while (receipt := self.ask("eth_getTransactionReceipt", hash_)) is None:
+            assert time.monotonic() < deadline, f"{hash_} was not mined"
+            time.sleep(0.05)
         assert receipt["status"] == "0x1", receipt
         return receipt
 
