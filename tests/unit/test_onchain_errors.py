@@ -60,14 +60,15 @@ async def test_what_the_framework_refuses_has_a_code(
     assert_stays_off_the_chain(response, status)
 
 
-async def test_a_body_that_does_not_arrive_has_a_code() -> None:
+@pytest.mark.parametrize("path", [PATH, "/proofs/verify"])
+async def test_a_body_that_does_not_arrive_has_a_code(path: str) -> None:
     async def stalling() -> AsyncIterator[bytes]:
         yield b'{"source": 0,'
         await asyncio.Event().wait()
 
     async with client_of(LLM_BODY_TIMEOUT_S=0.05) as client:
         headers = {"Content-Type": "application/json"}
-        response = await client.post(PATH, content=stalling(), headers=headers)
+        response = await client.post(path, content=stalling(), headers=headers)
 
     assert_stays_off_the_chain(response, 408)
 

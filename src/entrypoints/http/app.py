@@ -49,7 +49,11 @@ def create_app(
         ),
         container.rate_limits,
     )
-    proofs = ProofRoutes(container.verifier, max_body_bytes=settings.max_body_bytes)
+    proofs = ProofRoutes(
+        container.verifier,
+        max_body_bytes=settings.max_body_bytes,
+        body_timeout_s=settings.body_timeout_s,
+    )
     home = PageRoutes(routes.home).routes if settings.web_page else [Route("/", routes.home, methods=["GET"])]
     # the launcher has them on an address of their own
     metrics = [] if settings.admin_bind else [Route("/metrics", routes.metrics, methods=["GET"])]

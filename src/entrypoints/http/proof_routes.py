@@ -39,15 +39,15 @@ class VerificationRequest(BaseModel):
 class ProofRoutes:
     """The endpoint, over the verifier of the circuit that is served."""
 
-    def __init__(self, verifier: ProofVerifier | None, *, max_body_bytes: int) -> None:
+    def __init__(self, verifier: ProofVerifier | None, *, max_body_bytes: int, body_timeout_s: float) -> None:
         self._verifier = verifier
         self._max_body_bytes = max_body_bytes
+        self._body_timeout_s = body_timeout_s
 
     async def verify(self, request: Request) -> Response:
         """Tell whether the proof in calldata holds, and what it is about."""
-        asked = validated(
-            VerificationRequest, await read_json_object(request, max_bytes=self._max_body_bytes)
-        )
+        body = await read_json_object(request, max_bytes=self._max_body_bytes, timeout_s=self._body_timeout_s)
+        asked = validated(VerificationRequest, body)
         calldata = asked.calldata_bytes()
         if self._verifier is None:
             raise NotSupportedError("no circuit is configured, whose proofs could be checked")
