@@ -17,16 +17,17 @@ from entrypoints.worker_process import this_worker
 
 def started() -> None:
     """Tell the launcher that this process serves."""
-    if (worker := this_worker()) is not None:
+    if worker is not None:
         worker.started(container.drain)
 
 
+worker = this_worker()
 end_with_launcher()
 try:
     settings = read_settings()
     tracer = build_tracer(settings)
     configure_logs(settings.log_level, settings.log_format, tracer)
-    container = build_container(settings, engine_socket=engine_socket(), tracer=tracer)
+    container = build_container(settings, engine_socket=engine_socket(), tracer=tracer, worker=worker)
     app = create_app(container, on_start_failure=end_process, on_start=started)
     limits = ConnectionLimits(settings.max_connections, settings.header_timeout_s)
     Connections(limits, container.drain).install()

@@ -43,7 +43,7 @@ from entrypoints.engine_failure import end_broken_process
 from entrypoints.job_charges import JobCharges
 from entrypoints.job_log import JobLog, JobObservers
 from entrypoints.start_failure import somebody_told
-from entrypoints.worker_process import RETIREMENT_S, this_worker
+from entrypoints.worker_process import RETIREMENT_S, Worker
 from entrypoints.workflow_classes import code_digest, construct_workflow, find_workflow_class
 
 log: structlog.typing.FilteringBoundLogger = structlog.get_logger()
@@ -75,6 +75,8 @@ class Container:
     """Of the bearers of tokens."""
     tracer: Tracer
     """Of the process: opened and closed by others."""
+    worker: Worker | None
+    """The process itself; None where it is none of a launcher's workers."""
 
     async def open(self) -> None:
         """Load the model and set the workflows up.
@@ -104,8 +106,7 @@ class Container:
     async def close(self) -> None:
         """Stop the jobs, close the workflows, then the backend; once what is under way has ended."""
         await self.drain.finished()
-        worker = this_worker()
-        if worker is not None and worker.is_retired:
+        if self._is_retired:
             with suppress(TimeoutError):
                 async with asyncio.timeout(RETIREMENT_S):
                     await self.jobs.finish()
@@ -119,8 +120,11 @@ class Container:
     @property
     def is_stopping(self) -> bool:
         """Whether the service ends, and not this process alone."""
-        worker = this_worker()
-        return self.drain.has_begun and not (worker is not None and worker.is_retired)
+        return self.drain.has_begun and not self._is_retired
+
+    @property
+    def _is_retired(self) -> bool:
+        return self.worker is not None and self.worker.is_retired
 
     def _ports(self) -> WorkflowPorts:
         offers_scores = Capability.LABEL_SCORES in self.generator.capabilities
@@ -144,6 +148,7 @@ def build_container(
     generator: TextGenerator | None = None,
     engine_socket: Path | None = None,
     tracer: Tracer = NO_TRACES,
+    worker: Worker | None = None,
 ) -> Container:
     """Wire the service.
 
@@ -152,6 +157,7 @@ def build_container(
         engine_socket: where the process that has the backend listens; None: this one has it.
         generator: stands in for the backend that the settings name; for tests.
         tracer: told of requests; see ``build_tracer``.
+        worker: this process, where it is one of a launcher's workers.
 
     Raises:
         ConfigurationError: a workflow class or a backend's settings cannot work.
@@ -169,7 +175,7 @@ def build_container(
     metrics = Metrics(settings.metrics_prefix)
     backend = generator or _backend(settings, engine_socket, metrics, tracer)
     prover = build_prover(settings, tracer)
-    rate_limits = build_rate_limits(settings)
+    rate_limits = build_rate_limits(settings, 1 if worker is None else worker.num_workers)
     observers = JobObservers(JobLog(), metrics, JobCharges(rate_limits))
     return Container(
         settings,
@@ -184,6 +190,7 @@ def build_container(
         limits.drain,
         rate_limits,
         tracer,
+        worker,
     )
 
 
@@ -197,10 +204,8 @@ def runner_limits(settings: Settings) -> RunnerLimits:
     )
 
 
-def build_rate_limits(settings: Settings) -> RateLimits:
-    """Build this worker's share of what the bearers of tokens may ask in a minute."""
-    worker = this_worker()
-    num_workers = 1 if worker is None else worker.num_workers
+def build_rate_limits(settings: Settings, num_workers: int) -> RateLimits:
+    """Build the share of one of so many workers in what the bearers of tokens may ask in a minute."""
     return RateLimits({token.owner: token.rate_limit.share(num_workers) for token in settings.access_tokens})
 
 
