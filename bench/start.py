@@ -6,13 +6,13 @@ Usage: python -m bench.start
 """
 
 import os
-import socket
 import statistics
 import subprocess
 import sys
 import time
 
 import httpx2
+from bench.server_process import free_port
 
 RUNS = 5
 COMMAND = (sys.executable, "-m", "entrypoints.cli", "serve")
@@ -51,13 +51,6 @@ def is_ready(port: int) -> bool:
         return httpx2.get(f"http://127.0.0.1:{port}/health/ready", timeout=5).status_code == 200
     except httpx2.TransportError:
         return False
-
-
-def free_port() -> int:
-    """Return a port that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 if __name__ == "__main__":

@@ -1,11 +1,11 @@
 """Both clients of OpenAI's API keep the contract against ours: that for other servers, and the engine's."""
 
-import socket
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import pytest
+from bench.server_process import free_port
 
 from adapters.openai_http.engine import EngineTextGenerator
 from adapters.openai_http.generator import OpenAITextGenerator
@@ -25,12 +25,6 @@ from tests.contract.text_generator import TextGeneratorContract, prompt
 from tests.serving import serving
 
 CONTEXT_LENGTH = 1000
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 class TestOpenAIOnOurApi(TextGeneratorContract):

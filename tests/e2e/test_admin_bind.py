@@ -6,17 +6,13 @@ import sys
 
 import httpx2
 import pytest
+from bench.server_process import free_port
 
 from entrypoints.start_failure import EXIT_CONFIGURATION
 from tests.service_environment import service_environment
 from tests.service_process import service
 
 REQUEST = {"key": "1", "messageId": "2", "text": "hi", "history": []}
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return int(server.getsockname()[1])
 
 
 @pytest.mark.parametrize("num_workers", [1, 2])
