@@ -86,7 +86,7 @@ $(VENV)/predecessor/stamp: requirements/predecessor.txt $(VENV)/dev.stamp
 	@touch $@
 
 test: install-dev model contracts $(VENV)/predecessor/stamp ## set up and run every test that needs no more than git, make and python3
-	$(BIN)/python -m pytest --numprocesses=$(TEST_PROCESSES) --dist=loadfile $(PYTEST_ARGS)
+	$(BIN)/python -m pytest --numprocesses=$(TEST_PROCESSES) --dist=loadfile --no-loadscope-reorder $(PYTEST_ARGS)
 
 # tools whose packages collide with the service's, or are large, have an environment each
 .venv-%/stamp: requirements/%.txt

@@ -1,5 +1,6 @@
 """What all suites share: markers by folder, the event loop, tiny models and the default one, built once."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -34,8 +35,9 @@ def smollm2_gguf() -> Path:
 
 @pytest.fixture(scope="session")
 def smollm2_folder(smollm2_gguf: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The default model as the service builds it."""
-    folder = tmp_path_factory.mktemp("models") / "smollm2"
+    """The default model as the service builds it; once for all processes of the run."""
+    own = tmp_path_factory.getbasetemp()
+    folder = (own.parent if "PYTEST_XDIST_WORKER" in os.environ else own) / "smollm2"
     build_model_folder(smollm2_gguf, folder, BuildOptions(), SilentReporter())
     return folder
 

@@ -45,7 +45,7 @@ def main(model: str, num_slots: str, context_length: str, mode: str = "") -> Non
     params.n_parallel = int(num_slots)
     params.n_ctx = int(context_length)
     params.kv_unified = False
-    params.cpuparams.n_threads = 2
+    params.cpuparams.n_threads = 1
     params.warmup = False
     params.cache_prompt = False
     if mode == "embeds":

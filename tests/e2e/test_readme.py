@@ -10,6 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from adapters.ezkl_proof.circuit_folder import open_circuit_folder
+from adapters.ezkl_proof.prover import EzklProver, ProverOptions
 from entrypoints.cli import main
 from tests.checkpoints import LLAMA, write_safetensors_checkpoint
 from tests.contracts import NODE_MODULES
@@ -38,7 +40,7 @@ def test_the_model_commands_work(tmp_path: Path, capsys: pytest.CaptureFixture[s
     assert capsys.readouterr().out.count("perplexity") == 2
 
 
-def test_a_circuit_is_tuned(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+async def test_a_circuit_is_tuned_and_proves(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write_head(tmp_path / "head.onnx", (4, 3))
     samples = np.random.default_rng(3).normal(0, 1, (20, 4)).tolist()
     (tmp_path / "samples.json").write_text(str(samples))
@@ -46,8 +48,17 @@ def test_a_circuit_is_tuned(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
     own = [str(tmp_path / Path(word).name) if "/" in word else word for word in command]
 
     assert main([*own, "--node-modules", str(NODE_MODULES)]) == 0
+    shown = capsys.readouterr().out
+    assert "label agreement" in shown
+    assert shown.count("<- chosen") == 1
     assert main(["circuit", "inspect", own[-1]]) == 0
     assert "fits" in capsys.readouterr().out
+    assert open_circuit_folder(Path(own[-1])).is_srs_insecure
+    prover = EzklProver(Path(own[-1]), ProverOptions())
+    await prover.open()
+    result = await prover.prove(samples[0])
+    await prover.close()
+    assert result.values["outputs"][0] in {0, 1, 2}
 
 
 @pytest.mark.parametrize(

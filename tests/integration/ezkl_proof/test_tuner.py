@@ -1,14 +1,11 @@
 """The tuner on small heads: accurate, deployable, and fastest of what it measured."""
 
-import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from adapters.ezkl_proof.circuit_folder import open_circuit_folder
 from adapters.ezkl_proof.parameters import InputVisibility
-from adapters.ezkl_proof.prover import EzklProver, ProverOptions
 from adapters.ezkl_proof.solidity import MAX_CONTRACT_BYTES
 from adapters.ezkl_proof.tuner import Bars, tune
 from adapters.onnx.builder import SilentReporter
@@ -59,26 +56,6 @@ def test_bars_that_no_circuit_reaches_are_an_error_that_tells_the_best(tmp_path:
             node_modules=NODE_MODULES,
             bars=bars,
         )
-
-
-async def test_the_command_tunes_prints_its_table_and_builds_a_circuit_that_proves(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    write_head(tmp_path / "head.onnx", (16, 3))
-    (tmp_path / "samples.json").write_text(json.dumps(SAMPLES.tolist()))
-    command = ["circuit", "build", str(tmp_path / "head.onnx"), "--samples", str(tmp_path / "samples.json")]
-
-    assert main([*command, "--out", str(tmp_path / "circuit"), "--node-modules", str(NODE_MODULES)]) == 0
-
-    shown = capsys.readouterr().out
-    assert "label agreement" in shown
-    assert shown.count("<- chosen") == 1
-    prover = EzklProver(tmp_path / "circuit", ProverOptions())
-    await prover.open()
-    result = await prover.prove(SAMPLES[0].tolist())
-    await prover.close()
-    assert result.values["outputs"][0] in {0, 1, 2}
-    assert open_circuit_folder(tmp_path / "circuit").is_srs_insecure
 
 
 @pytest.mark.parametrize("content", ["", "{}", "[]", "[1, 2]", "[[1, 2], [1]]", '[["a"]]'])
