@@ -1,6 +1,8 @@
-"""What the launcher does alike with its workers and with its engine."""
+"""What the launcher does alike with its workers and with its engine, and they with its signals."""
 
 import os
+import signal
+from collections.abc import Iterable
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 
@@ -10,6 +12,23 @@ from entrypoints.launch_folder import METRICS_FOLDER
 
 SERVES = "serves"
 """What a child says once it does."""
+
+
+def start(process: BaseProcess) -> None:
+    """Start a child that a hangup does not end before it says what one is to it: see ``pass_over``."""
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
+    try:
+        process.start()
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+
+
+def pass_over(numbers: Iterable[signal.Signals]) -> None:
+    """Have signals do nothing to this process: they are for its launcher."""
+    # a handler, not SIG_IGN: that would be inherited by processes this one starts
+    for number in numbers:
+        signal.signal(number, lambda *_: None)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, numbers)
 
 
 def has_started(process: BaseProcess, report: Connection) -> bool:

@@ -24,7 +24,7 @@ from adapters.telemetry.metrics import Metrics
 from domain.errors import ConfigurationError
 from domain.tracing import Tracer
 from entrypoints import hypercorn_defaults
-from entrypoints.child_process import SERVES
+from entrypoints.child_process import SERVES, pass_over
 from entrypoints.connections import ConnectionLimits, Connections
 from entrypoints.container import build_generator, build_tracer, runner_limits
 from entrypoints.http.engine_app import create_engine_app
@@ -45,8 +45,7 @@ def run_engine(socket: Path, lifeline: Connection, start_failure: Path, is_trial
         start_failure: to be made where this can never work as configured.
         is_trial: whether it is left to the launcher to say why.
     """
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-        signal.signal(number, lambda *_: None)
+    pass_over((signal.SIGTERM, signal.SIGINT, signal.SIGHUP))
     os.environ[START_FAILURE_FILE] = str(start_failure)
     if is_trial:
         be_quiet()

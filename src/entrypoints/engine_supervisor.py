@@ -13,7 +13,7 @@ from typing import Self
 
 import structlog
 
-from entrypoints.child_process import forget_gauges, has_started
+from entrypoints.child_process import forget_gauges, has_started, start
 from entrypoints.engine_process import run_engine
 from entrypoints.start_failure import EXIT_CONFIGURATION
 
@@ -92,7 +92,7 @@ class EngineSupervisor:
                 name=ENGINE_NAME,
                 daemon=True,
             )
-            process.start()
+            start(process)
         self._process, self._lifeline = process, ours
         return process, ours
 

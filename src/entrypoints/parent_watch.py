@@ -11,6 +11,7 @@ import signal
 import threading
 from multiprocessing.connection import wait
 
+from entrypoints.child_process import pass_over
 from entrypoints.launch_folder import remove_launch_folder
 
 
@@ -20,9 +21,7 @@ def end_with_launcher() -> None:
     if launcher is None:
         return
 
-    # a handler, not SIG_IGN: that would be inherited by processes this one starts
-    for number in (signal.SIGTERM, signal.SIGHUP):  # a terminal that is closed tells all
-        signal.signal(number, lambda *_: None)
+    pass_over((signal.SIGTERM, signal.SIGHUP))  # a terminal that is closed tells all
 
     def watch(sentinel: int) -> None:
         wait([sentinel])

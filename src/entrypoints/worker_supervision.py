@@ -21,7 +21,7 @@ from typing import Any, Protocol
 import hypercorn.run
 import structlog
 
-from entrypoints.child_process import forget_gauges, has_started
+from entrypoints.child_process import forget_gauges, has_started, start
 from entrypoints.worker_process import Flag, WorkerOrders, run_worker
 
 log: structlog.typing.FilteringBoundLogger = structlog.get_logger()
@@ -218,7 +218,7 @@ class _Launch:
                 args=(self.worker, self.config, self.sockets, orders),
                 daemon=self.config.daemon,
             )
-            process.start()
+            start(process)
         return process, ours
 
 

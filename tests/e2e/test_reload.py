@@ -265,6 +265,21 @@ def test_a_hangup_of_the_terminal_is_a_reload_and_ends_nobody(tmp_path: Path) ->
         assert not running.log_lines("a worker ended and is replaced")
 
 
+@pytest.mark.parametrize("num_workers", [1, 2])
+def test_hangups_while_processes_start_end_none_of_them(tmp_path: Path, num_workers: int) -> None:
+    write_settings(tmp_path, LLM_BACKEND="scripted", LLM_SCRIPTED_REPLY="old")
+    with service(f"--workers={num_workers}", cwd=tmp_path) as running:
+        write_settings(tmp_path, LLM_BACKEND="scripted", LLM_SCRIPTED_REPLY="new")
+        while not running.log_lines(RELOADED):
+            os.killpg(running.process.pid, signal.SIGHUP)
+            time.sleep(0.05)
+            assert not running.log_lines(FAILED)
+
+        assert running.post(DATA).json() == "new"
+        assert not running.log_lines("a worker ended and is replaced")
+        assert not running.log_lines("the engine ended and is started again")
+
+
 def test_a_worker_that_dies_after_a_reload_is_replaced(tmp_path: Path) -> None:
     write_settings(tmp_path, LLM_BACKEND="scripted", LLM_SCRIPTED_REPLY="old")
     with service(cwd=tmp_path) as running:
