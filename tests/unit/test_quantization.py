@@ -4,7 +4,12 @@ import numpy as np
 import pytest
 
 from adapters.onnx.builder.options import BLOCK_SIZE
-from adapters.onnx.builder.quantization import BlockQuantized, quantize_blocks, quantize_channels
+from adapters.onnx.builder.quantization import (
+    BlockQuantized,
+    has_byte_blocks,
+    quantize_blocks,
+    quantize_channels,
+)
 
 
 def unpacked(values: np.ndarray, bits: int, count: int) -> np.ndarray:
@@ -47,6 +52,24 @@ def test_zeros_stay_zero_and_signs_stay(bits: int) -> None:
     assert (restored[weight == 0] == 0).all()
     assert restored[1, 3] == pytest.approx(2.0, rel=0.01)
     assert restored[1, 40] == pytest.approx(-3.0, rel=0.01)
+
+
+@pytest.mark.parametrize("num_in", [64, 50])
+def test_what_was_bytes_with_a_scale_stays_as_it_is(num_in: int) -> None:
+    random = np.random.default_rng(1)
+    levels = random.integers(-127, 128, (20, 2, BLOCK_SIZE))
+    levels[..., 0] = random.choice([-127, 127], (20, 2))
+    scales = random.normal(0, 0.01, (20, 2, 1)).astype(np.float16).astype(np.float32)
+    weight = np.asarray(levels * scales, np.float32).reshape(20, -1)[:, :num_in]
+
+    assert has_byte_blocks(weight)
+    np.testing.assert_array_equal(dequantized(quantize_blocks(weight, 8), num_in), weight)
+
+
+def test_a_weight_of_more_bits_is_told_from_bytes() -> None:
+    weight = np.random.default_rng(2).normal(0, 1, (20, 64)).astype(np.float32)
+
+    assert not has_byte_blocks(weight)
 
 
 def test_four_bits_are_packed_lower_half_first() -> None:

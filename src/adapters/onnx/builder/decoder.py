@@ -19,6 +19,7 @@ from onnx import TensorProto, helper
 from adapters.onnx.builder.architecture import Floats
 from adapters.onnx.builder.graph import MICROSOFT, GraphWriter
 from adapters.onnx.builder.options import BuildOptions, Precision
+from adapters.onnx.builder.quantization import has_byte_blocks
 from adapters.onnx.builder.report import BuildReporter
 from adapters.onnx.builder.rope import cos_sin_caches
 from adapters.onnx.builder.smoothing import LayerSmoothing, SmoothedSource, Smoothing
@@ -90,7 +91,11 @@ class Decoder:
     def embedding(self) -> str:
         """Add the look-up of the tokens; returns their embeddings."""
         embedding = self._source.weight("embedding")
-        return self._writer.gather("embedding", "input_ids", embedding, self._options.embedding_precision)
+        precision = self._options.embedding_precision
+        if precision is None:
+            is_small = self._options.precision is Precision.INT8_SMOOTH and has_byte_blocks(embedding)
+            precision = Precision.INT8_BLOCK if is_small else Precision.FP32
+        return self._writer.gather("embedding", "input_ids", embedding, precision)
 
     def layer(self, layer: int, mlp: str, skip: str | None) -> tuple[str, str]:
         """Add a layer on what the layer before it left; returns its own two halves of the sum."""

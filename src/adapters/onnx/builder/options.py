@@ -27,8 +27,9 @@ class BuildOptions:
     precision: Precision = Precision.INT8_SMOOTH
     head_precision: Precision | None = None
     """Of the output layer; None: as ``precision``."""
-    embedding_precision: Precision = Precision.FP32
-    """Not ``int8_smooth``: nothing is multiplied there."""
+    embedding_precision: Precision | None = None
+    """Not ``int8_smooth``: nothing is multiplied there. None: fp32, but 8 bits beside ``int8_smooth`` where
+    that loses nothing, because the source has no more."""
     has_hidden_states: bool = True
     """Whether the graph gives its last hidden states too, for embeddings; unasked, they cost nothing."""
 

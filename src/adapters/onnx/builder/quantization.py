@@ -2,7 +2,8 @@
 
 In blocks (``com.microsoft.MatMulNBits`` and ``GatherBlockQuantized``): each row of a weight ``[out, in]`` is
 cut into blocks of 32 inputs. A block keeps a float scale and an integer zero point:
-``w ≈ (q - zero_point) * scale``, rounded to nearest, with 0 always exact.
+``w ≈ (q - zero_point) * scale``, rounded to nearest, with 0 always exact. A block that was quantised before
+by a scale alone (GGUF's Q8_0) keeps its values.
 
 By channel (``com.microsoft.MatMulIntegerToFloat``): each row keeps one float scale, ``w ≈ q * scale``.
 """
@@ -37,15 +38,15 @@ class BlockQuantized:
 
 def quantize_blocks(weight: Floats, bits: int) -> BlockQuantized:
     """Quantise ``float32[out, in]`` to 8 or 4 bits; a last block that is not full is filled with zeros."""
-    num_out, num_in = weight.shape
-    padded = np.pad(weight, ((0, 0), (0, -num_in % BLOCK_SIZE)))
-    blocks = padded.reshape(num_out, -1, BLOCK_SIZE)
+    blocks = _blocks(weight)
     highest_level = 2**bits - 1
     low = np.minimum(blocks.min(axis=-1), 0)
     high = np.maximum(blocks.max(axis=-1), 0)
     scales = ((high - low) / highest_level).astype(np.float32)
     scales[scales == 0] = 1
     zero_points = np.clip(np.rint(-low / scales), 0, highest_level)
+    had_scale, own_scales = _own_scales(blocks, 2 ** (bits - 1) - 1)
+    scales[had_scale], zero_points[had_scale] = own_scales[had_scale], 2 ** (bits - 1)
     levels = np.rint(blocks / scales[..., np.newaxis]) + zero_points[..., np.newaxis]
     values = np.clip(levels, 0, highest_level).astype(np.uint8)
     return BlockQuantized(
@@ -54,6 +55,11 @@ def quantize_blocks(weight: Floats, bits: int) -> BlockQuantized:
         scales,
         zero_points.astype(np.uint8) if bits == BITS_OF_A_BYTE else _packed(zero_points.astype(np.uint8)),
     )
+
+
+def has_byte_blocks(weight: Floats) -> bool:
+    """Tell whether ``quantize_blocks(weight, 8)`` loses nothing of ``float32[out, in]``."""
+    return bool(_own_scales(_blocks(weight), HIGHEST_SIGNED_BYTE)[0].all())
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +80,19 @@ def quantize_channels(weight: Floats) -> ChannelQuantized:
     scales = (np.abs(weight).max(axis=1) / HIGHEST_SIGNED_BYTE).astype(np.float32)
     scales[scales == 0] = 1
     return ChannelQuantized(np.rint(weight / scales[:, np.newaxis]).astype(np.int8), scales)
+
+
+def _blocks(weight: Floats) -> Floats:
+    num_out, num_in = weight.shape
+    return np.pad(weight, ((0, 0), (0, -num_in % BLOCK_SIZE))).reshape(num_out, -1, BLOCK_SIZE)
+
+
+def _own_scales(blocks: Floats, highest: int) -> tuple[npt.NDArray[np.bool_], Floats]:
+    """Return which blocks are whole multiples, up to ``highest``, of a scale, and the scale of each."""
+    scales = (np.abs(blocks).max(axis=-1) / highest).astype(np.float32)
+    scales[scales == 0] = 1
+    steps = scales[..., np.newaxis]
+    return (np.rint(blocks / steps) * steps == blocks).all(axis=-1), scales
 
 
 def _packed(nibbles: Bytes) -> Bytes:
