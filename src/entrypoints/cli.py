@@ -8,10 +8,9 @@ from pathlib import Path
 
 from adapters.settings import read_settings
 from domain.errors import ConfigurationError
-from entrypoints.start_failure import EXIT_CONFIGURATION
+from entrypoints.start_failure import EXIT_CONFIGURATION, EXIT_INTERRUPTED
 
 EXIT_USAGE = 2
-EXIT_INTERRUPTED = 130
 NODE_MODULES = Path("ezkl/contracts/node_modules")
 """Where `make contracts` puts them."""
 
@@ -66,27 +65,13 @@ def _see_working_directory() -> None:
 
 
 def _serve(hypercorn_arguments: list[str]) -> int:
-    from adapters.settings import Backend
     from adapters.telemetry.logs import configure_logs
     from entrypoints.launch import launch
-    from entrypoints.workflow_classes import find_workflow_class
+    from entrypoints.preparation import prepare
 
     settings = read_settings()
     configure_logs(settings.log_level, settings.log_format)
-    for workflow in (settings.default_workflow, *settings.workflows.values()):
-        find_workflow_class(workflow.class_path)
-    # once, before several workers ask for it
-    if settings.backend is Backend.ONNXRUNTIME:
-        from adapters.onnx.builder import TqdmReporter
-        from entrypoints.model_source import prepare_model
-
-        prepare_model(settings, TqdmReporter())
-    elif settings.backend is Backend.OPTIMUM:
-        from adapters.onnx.builder import TqdmReporter
-        from entrypoints.model_export import prepare_export
-
-        prepare_export(settings, TqdmReporter())
-    return launch(hypercorn_arguments, settings)
+    return launch(hypercorn_arguments, settings) if prepare(settings) else EXIT_CONFIGURATION
 
 
 def _model(options: argparse.Namespace) -> int:
@@ -97,7 +82,9 @@ def _model(options: argparse.Namespace) -> int:
             build_options = BuildOptions(
                 precision=Precision(options.precision),
                 head_precision=Precision(options.head_precision) if options.head_precision else None,
-                embedding_precision=Precision(options.embedding_precision),
+                embedding_precision=Precision(options.embedding_precision)
+                if options.embedding_precision
+                else None,
                 has_hidden_states=options.hidden_states,
             )
             build_model_folder(options.source, options.out, build_options, TqdmReporter())
@@ -137,7 +124,11 @@ def build_parser() -> argparse.ArgumentParser:
     build.add_argument("--precision", choices=precisions, default="int8_smooth", help="of the weights")
     build.add_argument("--head-precision", choices=precisions, help="of the output layer (as the weights)")
     of_embedding = ["fp32", "int8_block", "int4_block"]
-    build.add_argument("--embedding-precision", choices=of_embedding, default="fp32", help="of the embedding")
+    build.add_argument(
+        "--embedding-precision",
+        choices=of_embedding,
+        help="of the embedding (fp32, unless the source has 8 bits of it)",
+    )
     build.add_argument(
         "--hidden-states",
         action=argparse.BooleanOptionalAction,

@@ -9,12 +9,11 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 import structlog
 
 from entrypoints.child_process import forget_gauges, has_started, start
-from entrypoints.engine_process import run_engine
 from entrypoints.start_failure import EXIT_CONFIGURATION
 
 log: structlog.typing.FilteringBoundLogger = structlog.get_logger()
@@ -87,7 +86,7 @@ class EngineSupervisor:
         ours, theirs = context.Pipe()
         with theirs:
             process = context.Process(
-                target=run_engine,
+                target=_run_engine,
                 args=(self.socket, theirs, self._start_failure, is_trial),
                 name=ENGINE_NAME,
                 daemon=True,
@@ -119,3 +118,9 @@ class EngineSupervisor:
                 process, lifeline = self._spawn()
             if has_started(process, lifeline):
                 log.info("the engine serves", pid=process.pid)
+
+
+def _run_engine(*arguments: Any) -> None:
+    from entrypoints.engine_process import run_engine  # noqa: PLC0415 - in the child alone, it is large
+
+    run_engine(*arguments)

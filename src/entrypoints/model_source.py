@@ -14,12 +14,13 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from adapters.huggingface import fetch_model
 from adapters.onnx.builder import (
     BuildOptions,
     BuildReporter,
     Precision,
+    SilentReporter,
     build_model_folder,
+    is_built,
     is_model_folder,
 )
 from adapters.onnx.providers import ProviderChoice, prefers_cuda
@@ -53,9 +54,24 @@ def prepare_model(settings: Settings, report: BuildReporter) -> PreparedModel:
     if source.is_dir() and is_model_folder(source):
         return PreparedModel(source, model_id)
     options = BuildOptions(precision=precision_of(settings))
-    destination = settings.cache_folder / "models" / cached_name(source, options)
+    destination = _place(settings, source, options)
     build_model_folder(source, destination, options, report)
     return PreparedModel(destination, model_id)
+
+
+def is_prepared(settings: Settings) -> bool:
+    """Tell whether ``prepare_model`` finds its work done; False for a Hub name, which it has to look up.
+
+    Raises:
+        ConfigurationError: there is no such model.
+    """
+    if _is_hub_name(settings.model):
+        return False
+    source = find_model(settings, SilentReporter())
+    if source.is_dir() and is_model_folder(source):
+        return True
+    options = BuildOptions(precision=precision_of(settings))
+    return is_built(source, _place(settings, source, options), options)
 
 
 def precision_of(settings: Settings) -> Precision:
@@ -83,6 +99,8 @@ def find_model(settings: Settings, report: BuildReporter) -> Path:
             f"LLM_MODEL={name} is no folder or file, and no Hub name like owner/repository either",
         )
     token = settings.hugging_face_hub_token
+    from adapters.huggingface import fetch_model  # noqa: PLC0415 - it brings an HTTP client
+
     return fetch_model(
         name,
         settings.cache_folder / "hub",
@@ -113,6 +131,10 @@ def packaged_gguf(package: str) -> Path:
     if len(files) != 1:
         raise ConfigurationError(f"the package {package} holds {len(files)} GGUF files; one is needed")
     return files[0]
+
+
+def _place(settings: Settings, source: Path, options: BuildOptions) -> Path:
+    return settings.cache_folder / "models" / cached_name(source, options)
 
 
 def cached_name(source: Path, options: BuildOptions) -> str:

@@ -17,6 +17,9 @@ START_FAILURE_FILE = "LLM_SERVICE_START_FAILURE_FILE"
 EXIT_CONFIGURATION = 78
 """``EX_CONFIG`` of sysexits.h."""
 
+EXIT_INTERRUPTED = 130
+"""By Ctrl-C, as shells tell it."""
+
 _is_quiet = False
 
 

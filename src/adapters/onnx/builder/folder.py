@@ -10,17 +10,19 @@ import shutil
 from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock
 
 from adapters.manifest import MANIFEST_NAME, Manifest, describe_files, read_manifest, write_manifest
 from adapters.onnx.builder.options import BuildOptions, Precision
 from adapters.onnx.builder.report import BuildReporter
-from adapters.onnx.builder.source import ModelSource
 from domain.errors import ConfigurationError
 
-FORMAT_VERSION = 4
+if TYPE_CHECKING:
+    from adapters.onnx.builder.source import ModelSource
+
+FORMAT_VERSION = 5
 """Raised when the builder writes other graphs, so that folders built before are built again."""
 MODEL_FILE = "model.onnx"
 INT4_WARNING = (
@@ -52,11 +54,20 @@ def build_model_folder(source: Path, destination: Path, options: BuildOptions, r
     try:
         destination.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(destination.with_name(destination.name + ".lock")):
-            if _is_done(destination, origin):
+            if _holds(destination, origin):
                 return
             _build(source, destination, options, origin, report)
     except OSError as error:
         raise ConfigurationError(f"{destination} cannot be built: {error.strerror or error}") from error
+
+
+def is_built(source: Path, destination: Path, options: BuildOptions) -> bool:
+    """Tell whether ``build_model_folder`` has nothing to do.
+
+    Raises:
+        ConfigurationError: the source cannot be read, or the destination is something else.
+    """
+    return _holds(destination, _origin(source, options))
 
 
 def is_model_folder(path: Path) -> bool:
@@ -101,7 +112,7 @@ def _build(
         report.finish()
 
 
-def open_source(source: Path) -> ModelSource:
+def open_source(source: Path) -> "ModelSource":
     """Open a checkpoint by what it looks like.
 
     Raises:
@@ -129,7 +140,7 @@ def _origin(source: Path, options: BuildOptions) -> dict[str, Any]:
     }
 
 
-def _is_done(destination: Path, origin: dict[str, Any]) -> bool:
+def _holds(destination: Path, origin: dict[str, Any]) -> bool:
     if not destination.exists():
         return False
     manifest = read_manifest(destination)

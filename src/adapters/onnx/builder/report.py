@@ -1,6 +1,7 @@
 """Shows the progress of long work."""
 
 import sys
+import threading
 from types import TracebackType
 from typing import Any, Protocol, Self
 
@@ -44,6 +45,7 @@ class TqdmReporter:
 
     def __init__(self) -> None:
         self._bar: tqdm[Any] | None = None
+        tqdm.set_lock(threading.RLock())  # its own is for several processes, and outlives one that is killed
 
     def __enter__(self) -> Self:
         return self
