@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -27,7 +28,7 @@ def checkpoint(tmp_path: Path) -> Path:
 
 
 def test_the_launcher_holds_no_library_of_the_model(checkpoint: Path, tmp_path: Path) -> None:
-    settings = {"LLM_MODEL": str(checkpoint), "LLM_CACHE_DIR": str(tmp_path / "cache")}
+    settings: dict[str, Any] = {"LLM_MODEL": str(checkpoint), "LLM_CACHE_DIR": str(tmp_path / "cache")}
     for _ in range(2):
         with service("--workers=1", **settings) as running:
             assert not [name for name in LIBRARIES if name in mapped(running.process.pid)]
