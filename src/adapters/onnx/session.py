@@ -209,6 +209,7 @@ def _load(folder: ModelFolder, choice: ProviderChoice, num_threads: int) -> Any:
     options.intra_op_num_threads = num_threads
     options.inter_op_num_threads = 1
     options.log_severity_level = 3
+    options.enable_mem_pattern = False  # plans for one shape; passes have many, and it takes 10 MiB
     providers = providers_to_try(choice, ort.get_available_providers(), has_cuda_device=has_cuda_device())
     if CUDA in providers:
         ort.preload_dlls()  # CUDA and cuDNN from NVIDIA's wheels, where they are installed
