@@ -42,7 +42,8 @@ class CachingModelRunner:
         self.prefill_sizes.append(len(token_ids))
         end = num_past + len(token_ids)
         self._cache[slot, num_past:end] = token_ids
-        return np.stack([self._logits(slot, length + 1) for length in range(end - num_logits, end)])
+        logits = [self._logits(slot, length + 1) for length in range(end - num_logits, end)]
+        return np.array(logits, np.float32).reshape(num_logits, VOCAB_SIZE)
 
     def decode(self, token_ids: Ints, lengths: Ints) -> Floats:
         self._count()

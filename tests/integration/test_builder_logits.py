@@ -114,6 +114,23 @@ def test_logits_come_for_as_many_of_the_last_positions_as_are_asked_for(tiny_fol
     np.testing.assert_allclose(session.prefill(0, ids, 0, num_logits=7), every[-7:], atol=1e-5)
 
 
+@pytest.mark.parametrize("precision", list(Precision))
+def test_a_chunk_without_logits_is_read_all_the_same(tmp_path: Path, precision: Precision) -> None:
+    write_safetensors_checkpoint(LLAMA, tmp_path / "checkpoint")
+    build_model_folder(tmp_path / "checkpoint", tmp_path / "model", BuildOptions(precision), SilentReporter())
+    session = OnnxSession(
+        read_model_folder(tmp_path / "model"), ProviderChoice.CPU, num_threads=1, num_slots=2, max_length=128
+    )
+    ids = np.array(TOKEN_IDS, np.int64)
+
+    none = session.prefill(0, ids[:20], 0, num_logits=0)
+    session.prefill(1, ids[:20], 0)
+
+    assert none.shape == (0, LLAMA.vocab_size)
+    expected = session.prefill(1, ids[20:40], 20)
+    np.testing.assert_array_equal(session.prefill(0, ids[20:40], 20), expected)
+
+
 def test_a_runner_that_knows_nothing_of_it_gets_every_positions_logits(tiny_folder: Path) -> None:
     session = ort.InferenceSession(str(tiny_folder / "model.onnx"), providers=["CPUExecutionProvider"])
     no_past = np.zeros((2, LLAMA.num_kv_heads, 0, LLAMA.head_dim), np.float32)

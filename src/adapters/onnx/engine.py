@@ -31,7 +31,7 @@ class ModelRunner(Protocol):
     """What the engine needs of a model: see ``adapters.onnx.session.OnnxSession``."""
 
     def prefill(self, slot: int, token_ids: Ints, num_past: int, *, num_logits: int = 1) -> Floats:
-        """Append ``int64[n]`` tokens to a slot; return the last ``float32[num_logits, vocab]``."""
+        """Append ``int64[n]`` tokens to a slot; return the last ``float32[num_logits, vocab]``, if any."""
         ...
 
     def decode(self, token_ids: Ints, lengths: Ints) -> Floats:
@@ -215,7 +215,8 @@ class Engine:
             if isinstance(work, TextEmbedding):
                 work.add(self._model.hidden_states(slot, token_ids, work.num_cached))
             else:
-                logits = self._model.prefill(slot, token_ids, work.num_cached)
+                is_last = work.num_cached + len(chunk) == work.num_tokens
+                logits = self._model.prefill(slot, token_ids, work.num_cached, num_logits=int(is_last))
         except BackendError as error:
             self._end([work], error)
             return
@@ -249,7 +250,7 @@ class Engine:
             token_ids = np.array(sequence.token_ids(sequence.num_cached, end), np.int64)
             started_s = time.perf_counter()
             try:
-                self._model.prefill(_slot_of(sequence), token_ids, sequence.num_cached)
+                self._model.prefill(_slot_of(sequence), token_ids, sequence.num_cached, num_logits=0)
             except BackendError as error:
                 self._end([sequence], error)
                 continue

@@ -90,13 +90,14 @@ class OnnxSession:
             slot: the row of the KV cache.
             token_ids: ``int64[num_tokens]``, one or more.
             num_past: tokens already in the slot; what lies behind them is overwritten.
-            num_logits: 1 to ``num_tokens``.
+            num_logits: 0 to ``num_tokens``; without any, the output layer is not run.
 
         Returns:
             ``float32[num_logits, vocab]``, those behind the last of the tokens.
         """
         mask = np.ones((1, num_past + len(token_ids)), np.int64)
-        return self._run(slot, token_ids[np.newaxis, :], mask, num_logits=num_logits)[0, -num_logits:]
+        logits: Logits = self._run(slot, token_ids[np.newaxis, :], mask, num_logits=num_logits)[0]
+        return logits[len(logits) - num_logits :]
 
     def decode(self, token_ids: TokenIds, lengths: TokenIds) -> Logits:
         """Append one token to each of the slots from 0 on.
@@ -124,7 +125,8 @@ class OnnxSession:
         if name is None:
             raise BackendError("the model folder was built without hidden states")
         mask = np.ones((1, num_past + len(token_ids)), np.int64)
-        return self._run(slot, token_ids[np.newaxis, :], mask, output=name).reshape(len(token_ids), -1)
+        hidden = self._run(slot, token_ids[np.newaxis, :], mask, output=name, num_logits=0)
+        return hidden.reshape(len(token_ids), -1)
 
     def copy_slot(self, source: int, target: int, length: int) -> None:
         """Copy the first ``length`` tokens of a slot over another."""
@@ -151,7 +153,8 @@ class OnnxSession:
         binding.bind_cpu_input("input_ids", token_ids)
         binding.bind_cpu_input("attention_mask", mask)
         if self._has_logits_start:
-            start = ort.OrtValue.ortvalue_from_numpy(np.array([-num_logits], np.int64))
+            first = -num_logits if num_logits > 0 else self._end_of_logits(token_ids)
+            start = ort.OrtValue.ortvalue_from_numpy(np.array([first], np.int64))
             binding.bind_ortvalue_input(LOGITS_START, start)  # bind_cpu_input knows no optional inputs
         binding.bind_output(output, "cpu")  # shapes differ from run to run
         try:
@@ -159,6 +162,10 @@ class OnnxSession:
         except Exception as error:  # its exceptions have no common base but this
             raise BackendError(f"ONNX Runtime failed: {type(error).__name__}") from error
         return np.asarray(binding.get_outputs()[0].numpy(), np.float32)
+
+    def _end_of_logits(self, token_ids: TokenIds) -> int:
+        # CUDA's kernels were not tried on inputs without rows: there the last position is run
+        return token_ids.shape[1] if self.provider == CPU else -1
 
     def _binding(self, first_slot: int, num_rows: int, output: str) -> Any:
         binding = self._bindings.get((first_slot, num_rows, output))
