@@ -23,7 +23,11 @@ def product(
     model_file = folder / "model.onnx"
     with (folder / "weights").open("wb") as data_file:
         writer = GraphWriter(data_file, "weights")
-        output = writer.int8_matmul("w", "rows", WEIGHT, MAXIMUM, num_bytes=num_bytes, bias=bias)
+        output = (
+            writer.two_byte_matmul("w", "rows", WEIGHT, MAXIMUM)
+            if num_bytes == 2
+            else writer.int8_matmul("w", "rows", WEIGHT, MAXIMUM, bias)
+        )
         inputs = [helper.make_tensor_value_info("rows", TensorProto.FLOAT, ["n", NUM_IN])]
         outputs = [helper.make_tensor_value_info(output, TensorProto.FLOAT, ["n", NUM_OUT])]
         writer.save(model_file, "product", inputs, outputs)
@@ -37,8 +41,11 @@ def exact(rows: np.ndarray) -> np.ndarray:
     return np.asarray(rows @ (np.rint(WEIGHT / scales) * scales).T)
 
 
-@pytest.mark.parametrize(("num_bytes", "step"), [(1, MAXIMUM / 127), (2, MAXIMUM / 127 / 254)])
-@pytest.mark.parametrize("bias", [None, BIAS], ids=["plain", "with a bias"])
+@pytest.mark.parametrize(
+    ("num_bytes", "step", "bias"),
+    [(1, MAXIMUM / 127, None), (1, MAXIMUM / 127, BIAS), (2, MAXIMUM / 127 / 254, None)],
+    ids=["a byte", "with a bias", "two bytes"],
+)
 def test_the_error_is_of_half_a_step_of_the_inputs(
     num_bytes: int, step: float, bias: np.ndarray | None, tmp_path: Path
 ) -> None:
@@ -72,8 +79,10 @@ def test_inputs_beyond_the_range_count_as_its_end(tmp_path: Path) -> None:
     np.testing.assert_allclose(two, one, rtol=0.01, atol=0.1)
 
 
-def test_a_row_does_not_depend_on_the_rows_beside_it(tmp_path: Path) -> None:
+@pytest.mark.parametrize("num_bytes", [1, 2])
+def test_a_row_does_not_depend_on_the_rows_beside_it(tmp_path: Path, num_bytes: int) -> None:
     rows = RANDOM.uniform(-1, 1, (4, NUM_IN)).astype(np.float32)
     rows[1:] *= 100
 
-    np.testing.assert_array_equal(product(tmp_path, rows)[:1], product(tmp_path, rows[:1]))
+    alone = product(tmp_path, rows[:1], num_bytes=num_bytes)
+    np.testing.assert_array_equal(product(tmp_path, rows, num_bytes=num_bytes)[:1], alone)

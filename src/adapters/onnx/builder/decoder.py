@@ -116,7 +116,7 @@ class Decoder:
         weight = self._source.weight("embedding" if self._config.is_head_tied else "head")
         maximum = None if self._smoothing is None else self._smoothing.head_input_maximum
         precision = self._options.precision_of_head
-        output = self._matmul("head", chosen, weight, precision, maximum, num_bytes=2)
+        output = self._matmul("head", chosen, weight, precision, maximum, has_two_bytes=True)
         self._writer.node("Identity", [output], ["logits"])
 
     def signature(self) -> tuple[list[onnx.ValueInfoProto], list[onnx.ValueInfoProto]]:
@@ -222,7 +222,7 @@ class Decoder:
         product = writer.node("Mul", [silu, up], [f"{name}.mlp.product"])
         down = self._source.weight("down", layer)
         maximum = None if smoothing is None else smoothing.mlp_output.maximum
-        return self._matmul(f"{name}.down", product, down, precision, maximum, num_bytes=2)
+        return self._matmul(f"{name}.down", product, down, precision, maximum, has_two_bytes=True)
 
     def _matmul(
         self,
@@ -232,14 +232,16 @@ class Decoder:
         precision: Precision,
         maximum: float | None,
         *,
-        num_bytes: int = 1,
+        has_two_bytes: bool = False,
         bias: Floats | None = None,
     ) -> str:
         if precision is not Precision.INT8_SMOOTH:
             return self._writer.matmul(name, source, weight, precision, bias)
         if maximum is None:
             raise ValueError(f"{name}: {precision} needs a calibration")
-        return self._writer.int8_matmul(name, source, weight, maximum, num_bytes=num_bytes, bias=bias)
+        if has_two_bytes:
+            return self._writer.two_byte_matmul(name, source, weight, maximum)
+        return self._writer.int8_matmul(name, source, weight, maximum, bias)
 
     def _smoothing_of(self, layer: int) -> LayerSmoothing | None:
         return None if self._smoothing is None else self._smoothing.layers[layer]

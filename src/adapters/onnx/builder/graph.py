@@ -108,18 +108,11 @@ class GraphWriter:
         return self.node("Add", [output, self.weight(f"{name}.bias", bias)], [f"{name}.biased"])
 
     def int8_matmul(
-        self,
-        name: str,
-        source: str,
-        weight: Floats,
-        maximum: float,
-        *,
-        num_bytes: int = 1,
-        bias: Floats | None = None,
+        self, name: str, source: str, weight: Floats, maximum: float, bias: Floats | None = None
     ) -> str:
         """Add ``matmul`` with weights and inputs of 8 bits; returns the output's name.
 
-        Inputs are quantised by scales found beforehand, so that a row's result does not depend on the rows
+        Inputs are quantised by a scale found beforehand, so that a row's result does not depend on the rows
         beside it.
 
         Args:
@@ -127,30 +120,30 @@ class GraphWriter:
             source: the input.
             weight: ``float32[out, in]``.
             maximum: the largest magnitude of the input; what is larger counts as that.
-            num_bytes: of an input: 1, or 2 where small ones matter beside large ones. The second holds what
-                the first left, and is multiplied likewise.
             bias: ``float32[out]``.
         """
-        quantized = quantize_channels(weight)
-        values = self.weight(f"{name}.values", quantized.values.T)
-        scales = self.weight(f"{name}.scales", quantized.scales)
-        zero_point = self.constant(f"{name}.zero_point", np.array(INPUT_ZERO_POINT, np.uint8))
-        outputs = []
-        for place in range(num_bytes):
-            part = f"{name}.byte_{place}"
-            scale = maximum / HIGHEST_SIGNED_BYTE / STEPS_OF_A_BYTE**place
-            by = [self.constant(f"{part}.scale", np.array(scale, np.float32)), zero_point]
-            taken = self.node("QuantizeLinear", [source, *by], [f"{part}.values"])
-            factors = [taken, values, by[0], scales, zero_point, ""]
-            if place == 0 and bias is not None:
-                factors.append(self.weight(f"{name}.bias", bias))
-            outputs.append(self.node("MatMulIntegerToFloat", factors, [f"{part}.output"], domain=MICROSOFT))
-            if place + 1 < num_bytes:
-                counted = self.node("DequantizeLinear", [taken, *by], [f"{part}.counted"])
-                source = self.node("Sub", [source, counted], [f"{part}.rest"])
-        if num_bytes == 1:
-            return outputs[0]
-        return self.node("Sum", outputs, [f"{name}.output"])
+        by = self._byte_scale(name, maximum / HIGHEST_SIGNED_BYTE)
+        rows = self.node("QuantizeLinear", [source, *by], [f"{name}.bytes"])
+        return self._byte_product(name, rows, by, weight, bias)
+
+    def two_byte_matmul(self, name: str, source: str, weight: Floats, maximum: float) -> str:
+        """Add ``int8_matmul`` with two bytes of each input, where small ones matter beside large ones.
+
+        The second byte holds what the first left. Both are rows of one product, so that the weights are read
+        once.
+        """
+        by = self._byte_scale(name, maximum / HIGHEST_SIGNED_BYTE)
+        first = self.node("QuantizeLinear", [source, *by], [f"{name}.first_bytes"])
+        counted = self.node("DequantizeLinear", [first, *by], [f"{name}.counted"])
+        rest = self.node("Sub", [source, counted], [f"{name}.rest"])
+        finer = self._byte_scale(f"{name}.rest", maximum / HIGHEST_SIGNED_BYTE / STEPS_OF_A_BYTE)
+        second = self.node("QuantizeLinear", [rest, *finer], [f"{name}.second_bytes"])
+        rows = self.node("Concat", [first, second], [f"{name}.bytes"], axis=0)
+        parts = [f"{name}.of_first", f"{name}.of_second"]
+        self.node("Split", [self._byte_product(name, rows, by, weight)], parts, axis=0, num_outputs=2)
+        step = self.constant(f"{name}.step", np.array(1 / STEPS_OF_A_BYTE, np.float32))
+        small = self.node("Mul", [parts[1], step], [f"{name}.small"])
+        return self.node("Add", [parts[0], small], [f"{name}.output"])
 
     def split(self, source: str, outputs: Sequence[str], sizes: Sequence[int]) -> Sequence[str]:
         """Cut the last axis into parts of these sizes; returns the outputs."""
@@ -194,6 +187,24 @@ class GraphWriter:
             graph, opset_imports=opsets, ir_version=IR_VERSION, producer_name="llm-inference-service"
         )
         model_file.write_bytes(model.SerializeToString())
+
+    def _byte_scale(self, name: str, step: float) -> list[str]:
+        zero_point = np.array(INPUT_ZERO_POINT, np.uint8)
+        return [
+            self.constant(f"{name}.scale", np.array(step, np.float32)),
+            self.constant(f"{name}.zero_point", zero_point),
+        ]
+
+    def _byte_product(
+        self, name: str, rows: str, by: list[str], weight: Floats, bias: Floats | None = None
+    ) -> str:
+        quantized = quantize_channels(weight)
+        values = self.weight(f"{name}.values", quantized.values.T)
+        scales = self.weight(f"{name}.scales", quantized.scales)
+        factors = [rows, values, by[0], scales, by[1], ""]
+        if bias is not None:
+            factors.append(self.weight(f"{name}.bias", bias))
+        return self.node("MatMulIntegerToFloat", factors, [f"{name}.product"], domain=MICROSOFT)
 
     def _quantized_weights(self, name: str, weight: Floats, bits: int) -> list[str]:
         quantized = quantize_blocks(weight, bits)
