@@ -10,12 +10,12 @@ from datetime import UTC, datetime
 from typing import Any
 
 import structlog
+from pydantic_core import to_json
 from structlog.typing import EventDict, Processor
 
 from domain.tracing import NO_TRACES, Tracer
 
-JSON = json.JSONEncoder(ensure_ascii=False, default=repr)
-"""Made once: ``json.dumps`` with options makes one a call."""
+ESCAPING = json.JSONEncoder(default=repr)
 
 
 def configure_logs(level: str, log_format: str, tracer: Tracer = NO_TRACES) -> None:
@@ -71,4 +71,7 @@ def _stamped(_logger: Any, method_name: str, line: EventDict) -> EventDict:
 
 
 def _json(_logger: Any, _method_name: str, line: EventDict) -> str:
-    return JSON.encode(line)
+    try:
+        return to_json(line, fallback=repr).decode()  # in a fifth of the time
+    except ValueError:  # half of a surrogate pair
+        return ESCAPING.encode(line)

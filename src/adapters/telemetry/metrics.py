@@ -53,6 +53,7 @@ class Metrics:
         self._registry = CollectorRegistry()
         self._prefix = prefix
         self._models: dict[str, _OfModel] = {}
+        self._routes: dict[tuple[str, str, int], tuple[Counter, Histogram]] = {}
         model, routes = ("model_name",), ("method", "route", "status")
         self._first_token = self._histogram(
             "time_to_first_token_seconds", "From the request to the first token", model, WAIT_BUCKETS_S
@@ -145,9 +146,13 @@ class Metrics:
 
     def request_ended(self, method: str, route: str, status: int, duration_s: float) -> None:
         """Note an HTTP request; ``route`` is a template, so that there are few of them."""
-        method = method if method in METHODS else "other"
-        self._requests.labels(method, route, status).inc()
-        self._request_time.labels(route).observe(duration_s)
+        key = (method if method in METHODS else "other", route, status)
+        series = self._routes.get(key)
+        if series is None:
+            series = self._routes[key] = self._requests.labels(*key), self._request_time.labels(route)
+        count, time = series
+        count.inc()
+        time.observe(duration_s)
 
     def histogram(
         self, name: str, text: str, labels: Mapping[str, str], buckets: tuple[float, ...]
