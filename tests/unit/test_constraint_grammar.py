@@ -31,6 +31,33 @@ def test_a_schema_cannot_set_the_librarys_options() -> None:
 
 
 @pytest.mark.parametrize(
+    ("bound", "asked", "passed_on"),
+    [
+        ("minimum", 2**53, 2**53),
+        ("minimum", 2**53 + 1, 2**53 + 2),
+        ("exclusiveMinimum", -(2**53) - 1, -(2**53)),
+        ("maximum", 2**53 + 3, 2**53 + 2),
+        ("maximum", 2**63 - 1, 2**63 - 1024),
+        ("exclusiveMaximum", -(2**53) - 1, -(2**53) - 2),
+    ],
+)
+def test_a_bound_that_no_double_holds_moves_inward(bound: str, asked: int, passed_on: int) -> None:
+    schema = {"type": "object", "properties": {"n": {"anyOf": [{"type": "integer", bound: asked}]}}}
+
+    read = definition_of(OutputConstraint(json_schema=schema))["json_schema"]
+
+    assert read["properties"]["n"]["anyOf"] == [{"type": "integer", bound: passed_on}]
+
+
+@pytest.mark.parametrize("listed", [{"enum": [1, 2**53 + 1]}, {"const": {"a": [-(2**53) - 1]}}])
+def test_a_listed_integer_that_no_double_holds_is_refused(listed: dict[str, Any]) -> None:
+    with pytest.raises(InvalidRequestError, match=r"has an integer beyond 2\^53") as caught:
+        grammar_of(OutputConstraint(json_schema={"items": listed}))
+
+    assert caught.value.problems[0].field == "constraint.json_schema"
+
+
+@pytest.mark.parametrize(
     ("regex", "lark"),
     [("a/b", r"start: /a\/b/"), (r"a\/b", r"start: /a\/b/"), (r"a\\/b", r"start: /a\\\/b/")],
 )

@@ -10,6 +10,7 @@ from typing import Any
 
 from llguidance import regex_to_lark
 
+from adapters.onnx.constraint_numbers import with_exact_numbers
 from domain.constraints import OutputConstraint
 from domain.errors import FieldProblem, InvalidRequestError
 
@@ -96,11 +97,17 @@ def grammar_of(constraint: OutputConstraint) -> Grammar:
     """Return the grammar of a constraint, which may still be one that the library refuses.
 
     Raises:
-        InvalidRequestError: it is too long, or no JSON.
+        InvalidRequestError: it is too long or too deep, or no JSON, or has numbers that cannot be kept.
     """
     if constraint.json_schema is not None:
+        if _is_deeper(constraint.json_schema, MAX_DEPTH):
+            raise _invalid("json_schema", TOO_DEEP)
+        try:
+            schema = with_exact_numbers(constraint.json_schema)
+        except OverflowError as error:
+            raise _invalid("json_schema", str(error)) from error
         # x-guidance is a schema's way to set the library's options, leniency among them: ours alone
-        schema = {**constraint.json_schema, "x-guidance": {"whitespace_flexible": False}}
+        schema["x-guidance"] = {"whitespace_flexible": False}
         return _grammar("json_schema", {"json_schema": schema})
     if constraint.regex is not None:
         # "d": digits are ASCII's, whoever says \d
@@ -112,8 +119,6 @@ def grammar_of(constraint: OutputConstraint) -> Grammar:
 
 
 def _grammar(kind: str, definition: dict[str, Any]) -> Grammar:
-    if _is_deeper(definition, MAX_DEPTH):
-        raise _invalid(kind, TOO_DEEP)
     try:
         text = json.dumps({"grammars": [definition]}, allow_nan=False)
     except (TypeError, ValueError) as error:
