@@ -43,13 +43,12 @@ def prepare(settings: Settings) -> bool:
 
 
 def _prepare(settings: Settings) -> None:
-    # in this process alone
+    end_with_launcher()  # before the imports, which take a second
     from adapters.onnx.builder import TqdmReporter  # noqa: PLC0415
     from entrypoints.model_export import prepare_export  # noqa: PLC0415
     from entrypoints.model_source import prepare_model  # noqa: PLC0415
     from entrypoints.workflow_classes import find_workflow_class  # noqa: PLC0415
 
-    end_with_launcher()
     try:
         for workflow in (settings.default_workflow, *settings.workflows.values()):
             find_workflow_class(workflow.class_path)
