@@ -8,7 +8,7 @@ It takes the place of Hypercorn's ``TCPServer`` in the process that serves (ADR 
 - a connection that is closed is closed for writing first and read for a moment longer: what the client has
   sent meanwhile would otherwise reset it, the answer on its way included;
 - told to stop, those without a request are served for a moment longer, for a request on its way, and every
-  answer says ``Connection: close``;
+  answer says ``Connection: close``; where one had begun before, another request may follow it;
 - a connection that its client closed is let go of at once, not when its keep-alive time is over.
 """
 
@@ -19,9 +19,11 @@ from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any
 
+import h11
 import hypercorn.asyncio.run
 from hypercorn.asyncio.tcp_server import MAX_RECV, TCPServer
 from hypercorn.events import Closed, Event, RawData, Updated
+from hypercorn.protocol.h11 import H11Protocol
 
 from domain.drain import Drain
 from entrypoints.http.errors import error_content
@@ -129,8 +131,10 @@ class Connection(TCPServer):
     async def protocol_send(self, event: Event) -> None:
         """Take what the protocol says: bytes, that it is over, that a request begins or has ended."""
         if isinstance(event, Closed):
-            self._end()
-            return
+            if not self._stays_open():
+                self._end()
+                return
+            event = Updated(idle=True)
         if isinstance(event, Updated):
             self.is_serving = not event.idle
             if self.is_serving:
@@ -178,6 +182,16 @@ class Connection(TCPServer):
     async def _initiate_server_close(self) -> None:
         await self.protocol.handle(Closed())
         self._end()
+
+    def _stays_open(self) -> bool:
+        """Wait for another request where no answer said that there will be none, though the process stops."""
+        protocol = self.protocol.protocol
+        if not isinstance(protocol, H11Protocol) or not isinstance(protocol.connection, h11.Connection):
+            return False
+        if protocol.connection.states != {h11.CLIENT: h11.DONE, h11.SERVER: h11.DONE}:
+            return False
+        protocol.connection.start_next_cycle()
+        return True
 
     def _expect_headers(self) -> None:
         self._stop_timer()
