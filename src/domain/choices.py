@@ -31,24 +31,25 @@ class Choice:
     logprobs: tuple[TokenLogprob, ...]
 
 
-async def choice_chunks(generator: TextGenerator, prompts: Sequence[Prompt]) -> AsyncGenerator[ChoiceChunk]:
+def choice_chunks(generator: TextGenerator, prompts: Sequence[Prompt]) -> AsyncGenerator[ChoiceChunk]:
     """Answer all prompts at once; each answer ends with its finish reason, or all of them with an error.
 
     Raises:
         BackendError: an answer ended without its last chunk.
     """
     if len(prompts) == 1:
-        async with aclosing(_whole(generator, prompts[0])) as only:
-            async for chunk in only:
-                yield ChoiceChunk(0, chunk)
-        return
+        return _answer(generator, prompts[0], 0)
+    return _answers(generator, prompts)
+
+
+async def _answers(generator: TextGenerator, prompts: Sequence[Prompt]) -> AsyncGenerator[ChoiceChunk]:
     chunks: asyncio.Queue[ChoiceChunk | Exception] = asyncio.Queue()
 
     async def answer(index: int, prompt: Prompt) -> None:
         try:
-            async with aclosing(_whole(generator, prompt)) as own:
+            async with aclosing(_answer(generator, prompt, index)) as own:
                 async for chunk in own:
-                    chunks.put_nowait(ChoiceChunk(index, chunk))
+                    chunks.put_nowait(chunk)
         except Exception as error:  # noqa: BLE001 - handed to whoever takes the chunks
             chunks.put_nowait(error)
 
@@ -84,10 +85,10 @@ def _joined(chunks: list[TokenChunk]) -> Choice:
     return Choice("".join(chunk.text for chunk in chunks), last.finish_reason, last.usage, logprobs)
 
 
-async def _whole(generator: TextGenerator, prompt: Prompt) -> AsyncGenerator[TokenChunk]:
+async def _answer(generator: TextGenerator, prompt: Prompt, index: int) -> AsyncGenerator[ChoiceChunk]:
     async with aclosing(generator.generate(prompt)) as chunks:
         async for chunk in chunks:
-            yield chunk
+            yield ChoiceChunk(index, chunk)
             if chunk.finish_reason is not None:
                 return
     raise BackendError(BROKE_OFF)

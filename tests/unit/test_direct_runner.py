@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 import pytest
 
 from adapters.scripted import ScriptedTextGenerator
+from domain.choices import ChoiceChunk
 from domain.direct_runner import DirectRunner
 from domain.errors import DeadlineExceededError, InvalidRequestError, OverloadedError
 from domain.messages import ChatMessage, Prompt
@@ -57,23 +58,60 @@ async def test_a_cancelled_request_ends_all_its_generations() -> None:
         assert backend.num_running == 0
 
 
-async def test_a_stream_that_is_not_taken_in_time_ends_with_the_deadline() -> None:
+async def test_a_stream_that_nobody_takes_ends_with_the_deadline() -> None:
     backend = ScriptedTextGenerator()
     async with running(backend, timeout_s=0.1) as runner:
         stream = await runner.stream([LONG])
         await asyncio.sleep(0.2)
+        assert backend.num_running == 0
+        with pytest.raises(DeadlineExceededError):
+            await stream.pass_to(ignore)
 
-        num_pieces = 0
 
-        async def take_all() -> None:
-            nonlocal num_pieces
-            async for _ in stream:
-                num_pieces += 1
+async def test_a_stream_that_is_taken_too_slowly_ends_with_the_deadline() -> None:
+    backend = ScriptedTextGenerator()
+    pieces: list[ChoiceChunk] = []
+    async with running(backend, timeout_s=0.1) as runner:
+        stream = await runner.stream([LONG])
+
+        async def take(piece: ChoiceChunk) -> None:
+            pieces.append(piece)
+            await asyncio.sleep(0.03)
 
         with pytest.raises(DeadlineExceededError):
-            await take_all()
-        assert 0 < num_pieces < 200
+            await stream.pass_to(take)
+        assert 0 < len(pieces) < 200
         assert backend.num_running == 0
+
+
+async def test_a_piece_that_cannot_be_taken_ends_the_work() -> None:
+    backend = ScriptedTextGenerator()
+    async with running(backend) as runner:
+        stream = await runner.stream([LONG])
+
+        async def take(_: ChoiceChunk) -> None:
+            raise ConnectionError
+
+        with pytest.raises(ConnectionError):
+            await stream.pass_to(take)
+        assert backend.num_running == 0
+
+
+async def test_who_stops_to_take_a_stream_ends_the_work_when_it_is_closed() -> None:
+    backend = ScriptedTextGenerator(delay_s=0.01)
+    async with running(backend) as runner:
+        stream = await runner.stream([LONG])
+        taking = asyncio.create_task(stream.pass_to(ignore))
+        await asyncio.sleep(0.05)
+        taking.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await taking
+        await stream.aclose()
+        assert backend.num_running == 0
+
+
+async def ignore(_: ChoiceChunk) -> None:
+    """Take a piece, and do nothing with it."""
 
 
 async def test_no_more_requests_at_once_than_allowed_of_any_kind() -> None:

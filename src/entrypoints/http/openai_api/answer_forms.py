@@ -28,6 +28,7 @@ class AnswerForm(ABC):
             "model": model_id,
             "system_fingerprint": None,
         }
+        self._chunk_head = json.dumps({**self._head, "object": self.chunk_object}).removesuffix("}")
 
     def whole(self, choices: Sequence[Choice], num_choices: int) -> dict[str, Any]:
         """Return an answer that is no stream.
@@ -47,7 +48,8 @@ class AnswerForm(ABC):
 
     def chunk(self, choices: Sequence[dict[str, Any]], **fields: Any) -> str:
         """Return one chunk of a stream as JSON."""
-        return json.dumps({**self._head, "object": self.chunk_object, "choices": choices, **fields})
+        own = json.dumps({"choices": choices, **fields}).removeprefix("{")
+        return f"{self._chunk_head}, {own}"
 
     @abstractmethod
     def opening(self, index: int) -> dict[str, Any] | None:
