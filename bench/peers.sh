@@ -3,7 +3,7 @@
 # --quick: one short round of each.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-export PYTHONPATH=.
+export PYTHONPATH=. BENCH_SERVICE_PYTHON=.venv-serve/bin/python
 peers=(--genai-python .venv-genai/bin/python --llama-bin .venv-llama-cpp/llama.cpp
   --vllm-python .venv-vllm/bin/python --optimum-python .venv-optimum/bin/python)
 

@@ -3,7 +3,7 @@
 # --quick: each measurement once and short, to see that all of them work.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-export PYTHONPATH=.
+export PYTHONPATH=. BENCH_SERVICE_PYTHON=.venv-serve/bin/python
 quick=("$@")
 
 measure() {

@@ -141,7 +141,11 @@ def started(server: Server) -> Iterator[Server]:
 
 
 def service(name: str = "ours", *arguments: str, **settings: str) -> Server:
-    """Return our service, with nothing of the developer's own settings but the model and where it runs."""
+    """Return our service, with nothing of the developer's own settings but the model and where it runs.
+
+    ``BENCH_SERVICE_PYTHON`` is the Python of the environment that it runs in, instead of this one: test tools
+    make a process larger (structlog imports rich where there is one).
+    """
     kept = ("LLM_MODEL", "LLM_MODEL_PRECISION", "LLM_CACHE_DIR", "LLM_ONNX_PROVIDER")
     inherited = {
         key: value
@@ -157,7 +161,8 @@ def service(name: str = "ours", *arguments: str, **settings: str) -> Server:
 
     def command(port: int) -> list[str]:
         bind = f"--bind=127.0.0.1:{port}"
-        return [sys.executable, "-m", "entrypoints.cli", "serve", bind, *arguments]
+        python = os.environ.get("BENCH_SERVICE_PYTHON", sys.executable)
+        return [python, "-m", "entrypoints.cli", "serve", bind, *arguments]
 
     return Server(name, command, "/health/ready", {**inherited, **own, **settings})
 
