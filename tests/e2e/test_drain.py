@@ -73,17 +73,12 @@ def test_a_connection_that_stays_open_gets_its_last_answer_with_connection_close
         assert running.stop() == 0
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
-def test_a_connection_whose_answer_began_before_the_stop_is_open_for_another_request(
-    number: signal.Signals,
-) -> None:
+def test_a_connection_whose_answer_began_before_the_stop_is_open_for_another_request() -> None:
     with service("--workers=1", LLM_BACKEND="scripted", LLM_SCRIPTED_DELAY_S="0.3") as running:
         with httpx2.Client(base_url=running.url, timeout=20) as client:
             payload = {"source": 1, "destination": 2, "data": "a b c d e f g h i j k l"}
             with client.stream("POST", "/service_output", json=payload) as stream:
-                running.process.send_signal(number)
-                if number is signal.SIGHUP:
-                    running.wait_for_log("the service is reloaded")
+                running.process.send_signal(signal.SIGTERM)
                 text = "".join(stream.iter_text())
             after = client.get("/health/ready")
 

@@ -274,6 +274,7 @@ def test_hangups_while_processes_start_end_none_of_them(tmp_path: Path, num_work
             os.killpg(running.process.pid, signal.SIGHUP)
             time.sleep(0.05)
             assert not running.log_lines(FAILED)
+        running.wait_for_log(RETIRED, 1, RELOAD_S)  # until then an old worker may answer too
 
         assert running.post(DATA).json() == "new"
         assert not running.log_lines("a worker ended and is replaced")
