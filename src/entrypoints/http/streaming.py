@@ -34,7 +34,6 @@ class PieceResponse(Response, ABC, Generic[PieceT]):
 
     def __init__(self, stream: ReplyStream[PieceT], headers: Mapping[str, str]) -> None:
         self.status_code = 200
-        self.background = None
         self.init_headers(headers)  # without a body, so without a length
         self._stream = stream
 
