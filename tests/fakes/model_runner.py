@@ -25,17 +25,26 @@ class CachingModelRunner:
         max_length: columns of it.
         fails_at: fails on the call of this number, counted from 0.
         num_blocks: of the prefix cache.
+        takes_chunks: whether it can read a chunk in the pass that decodes.
     """
 
     def __init__(
-        self, num_slots: int, max_length: int, fails_at: int | None = None, num_blocks: int = 0
+        self,
+        num_slots: int,
+        max_length: int,
+        fails_at: int | None = None,
+        num_blocks: int = 0,
+        *,
+        takes_chunks: bool = True,
     ) -> None:
         self._cache = np.full((num_slots, max_length), -1, np.int64)
         self._blocks = np.full((num_blocks, BLOCK_TOKENS), -1, np.int64)
         self._fails_at = fails_at
+        self.takes_chunks = takes_chunks
         self.num_calls = 0
         self.prefill_sizes: list[int] = []
         self.decode_sizes: list[int] = []
+        self.beside_sizes: list[int] = []
 
     def prefill(self, slot: int, token_ids: Ints, num_past: int, *, num_logits: int = 1) -> Floats:
         self._count()
@@ -50,6 +59,18 @@ class CachingModelRunner:
         self.decode_sizes.append(len(token_ids))
         self._cache[np.arange(len(token_ids)), lengths] = token_ids
         return np.stack([self._logits(slot, int(length) + 1) for slot, length in enumerate(lengths)])
+
+    def decode_beside(
+        self, token_ids: Ints, lengths: Ints, *, slot: int, chunk_ids: Ints, num_past: int, num_logits: int
+    ) -> tuple[Floats, Floats]:
+        self.beside_sizes.append(len(chunk_ids))
+        self._cache[slot, num_past : num_past + len(chunk_ids)] = -1  # whatever order they are written in
+        logits = self.decode(token_ids, lengths)
+        end = num_past + len(chunk_ids)
+        assert np.all(self._cache[slot, num_past:end] == -1), "a row wrote into the chunk"
+        self._cache[slot, num_past:end] = chunk_ids
+        behind = [self._logits(slot, length + 1) for length in range(end - num_logits, end)]
+        return logits, np.array(behind, np.float32).reshape(num_logits, VOCAB_SIZE)
 
     def hidden_states(self, slot: int, token_ids: Ints, num_past: int) -> Floats:
         """Return one-hot rows of the tokens themselves."""

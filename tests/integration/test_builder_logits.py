@@ -131,6 +131,69 @@ def test_a_chunk_without_logits_is_read_all_the_same(tmp_path: Path, precision: 
     np.testing.assert_array_equal(session.prefill(0, ids[20:40], 20), expected)
 
 
+@pytest.mark.parametrize("num_rows", [1, 3])
+@pytest.mark.parametrize("model", [LLAMA, MISTRAL, QWEN2_WIDE_HEADS], ids=["llama", "mistral", "wide-heads"])
+def test_a_chunk_beside_rows_is_read_as_it_is_alone(tmp_path: Path, model: TinyModel, num_rows: int) -> None:
+    write_safetensors_checkpoint(model, tmp_path / "checkpoint")
+    build_model_folder(tmp_path / "checkpoint", tmp_path / "model", BuildOptions(), SilentReporter())
+    ids = np.array(TOKEN_IDS, np.int64)
+    newest, lengths = ids[:num_rows], np.arange(10, 10 + num_rows)
+    alone, together = (
+        OnnxSession(
+            read_model_folder(tmp_path / "model"),
+            ProviderChoice.CPU,
+            num_threads=1,
+            num_slots=4,
+            max_length=128,
+        )
+        for _ in range(2)
+    )
+    for session in (alone, together):
+        for slot in range(num_rows):
+            session.prefill(slot, ids[slot : slot + 10 + slot], 0, num_logits=0)
+
+    for start, end in ((0, 20), (20, 60), (60, 90)):
+        num_logits = int(end == 90)
+        expected_rows = alone.decode(newest, lengths)
+        expected_chunk = alone.prefill(3, ids[start:end], start, num_logits=num_logits)
+        rows, chunk = together.decode_beside(
+            newest, lengths, slot=3, chunk_ids=ids[start:end], num_past=start, num_logits=num_logits
+        )
+        np.testing.assert_array_equal(rows, expected_rows)
+        np.testing.assert_array_equal(chunk, expected_chunk)
+        newest, lengths = rows.argmax(axis=-1), lengths + 1
+
+    np.testing.assert_array_equal(together.prefill(3, ids[:7], 90), alone.prefill(3, ids[:7], 90))
+
+
+def test_a_chunk_may_go_to_a_slot_whose_row_nobody_reads(tmp_path: Path) -> None:
+    write_safetensors_checkpoint(LLAMA, tmp_path / "checkpoint")
+    build_model_folder(tmp_path / "checkpoint", tmp_path / "model", BuildOptions(), SilentReporter())
+    session = OnnxSession(
+        read_model_folder(tmp_path / "model"), ProviderChoice.CPU, num_threads=1, num_slots=2, max_length=128
+    )
+    ids = np.array(TOKEN_IDS, np.int64)
+    session.prefill(1, ids[:10], 0)
+    expected = session.prefill(0, ids[:40], 0)
+
+    _, chunk = session.decode_beside(
+        ids[:2], np.array([40, 10]), slot=0, chunk_ids=ids[:40], num_past=0, num_logits=1
+    )
+
+    np.testing.assert_array_equal(chunk, expected)
+
+
+@pytest.mark.parametrize("precision", list(Precision))
+def test_graphs_with_kernels_of_cpus_alone_take_chunks(tmp_path: Path, precision: Precision) -> None:
+    write_safetensors_checkpoint(LLAMA, tmp_path / "checkpoint")
+    build_model_folder(tmp_path / "checkpoint", tmp_path / "model", BuildOptions(precision), SilentReporter())
+    session = OnnxSession(
+        read_model_folder(tmp_path / "model"), ProviderChoice.CPU, num_threads=1, num_slots=1, max_length=128
+    )
+
+    assert session.takes_chunks is (precision is Precision.INT8_SMOOTH)
+
+
 def test_a_runner_that_knows_nothing_of_it_gets_every_positions_logits(tiny_folder: Path) -> None:
     session = ort.InferenceSession(str(tiny_folder / "model.onnx"), providers=["CPUExecutionProvider"])
     no_past = np.zeros((2, LLAMA.num_kv_heads, 0, LLAMA.head_dim), np.float32)

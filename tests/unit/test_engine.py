@@ -116,11 +116,21 @@ prompts = st.one_of(
 requests = st.lists(st.tuples(prompts, st.integers(1, 12), st.booleans()), min_size=1, max_size=12)
 
 
-@given(requests=requests, num_slots=st.integers(1, 4), chunk=st.integers(1, 8), num_blocks=st.integers(0, 3))
+@given(
+    requests=requests,
+    num_slots=st.integers(1, 4),
+    chunk=st.integers(1, 8),
+    num_blocks=st.integers(0, 3),
+    takes_chunks=st.booleans(),
+)
 def test_each_answer_is_that_of_its_prompt_alone_while_others_come_go_and_are_cancelled(
-    requests: list[tuple[list[int], int, bool]], num_slots: int, chunk: int, num_blocks: int
+    requests: list[tuple[list[int], int, bool]],
+    num_slots: int,
+    chunk: int,
+    num_blocks: int,
+    takes_chunks: bool,
 ) -> None:
-    model = CachingModelRunner(num_slots, MAX_LENGTH, num_blocks=num_blocks)
+    model = CachingModelRunner(num_slots, MAX_LENGTH, num_blocks=num_blocks, takes_chunks=takes_chunks)
     engine = new_engine(model, num_slots, chunk, num_blocks)
     callers = []
     try:
@@ -156,8 +166,67 @@ def test_sequences_are_decoded_together_and_long_prompts_in_chunks() -> None:
     engine.stop()
 
     assert max(model.decode_sizes) == 4
-    assert max(model.prefill_sizes) == 5
+    assert max(model.prefill_sizes + model.beside_sizes) == 5
     assert len(model.decode_sizes) < 4 * 19
+
+
+@pytest.mark.parametrize("takes_chunks", [True, False])
+def test_a_prompt_is_read_in_the_passes_that_decode_where_the_model_can(takes_chunks: bool) -> None:
+    model = CachingModelRunner(2, MAX_LENGTH, takes_chunks=takes_chunks)
+    engine = new_engine(model, 2, starts=False)
+    running, coming = Caller(), Caller()
+    engine._scheduler.add(sequence(running, [1, 2, 3], 20))
+    engine._scheduler.add(sequence(coming, [4] * 12, 5))
+    engine.start()
+    texts = [caller.result()[0] for caller in (running, coming)]
+    engine.stop()
+
+    assert texts == [expected_text([1, 2, 3], 20), expected_text([4] * 12, 5)]
+    assert model.beside_sizes == ([5, 5, 2] if takes_chunks else [])
+
+
+def test_a_pass_that_fails_ends_those_who_decode_and_who_is_read_beside_them() -> None:
+    model = CachingModelRunner(3, MAX_LENGTH, fails_at=3)
+    engine = new_engine(model, 3, starts=False)
+    callers = [Caller() for _ in range(3)]
+    for caller, prompt_ids in zip(callers, ([1], [2] * 9, [3] * 9), strict=True):
+        engine._scheduler.add(sequence(caller, prompt_ids, 20))
+    engine.start()
+    for caller in callers[:2]:
+        with pytest.raises(BackendError, match="device is lost"):
+            caller.result()
+    text, _ = callers[2].result()
+    engine.stop()
+
+    assert model.beside_sizes
+    assert text == expected_text([3] * 9, 20)
+
+
+def test_labels_are_scored_behind_a_prompt_that_was_read_beside() -> None:
+    model = CachingModelRunner(2, MAX_LENGTH)
+    engine = new_engine(model, 2, starts=False)
+    caller, scored = Caller(), queue.Queue[list[float]]()
+    errors: list[ServiceError] = []
+    engine._scheduler.add(sequence(caller, [4, 5], 30))
+    prompt_ids = [7] * 9
+    likely = next_token_id(prompt_ids)
+    engine._scheduler.add(
+        LabelScoring(
+            prompt_ids=prompt_ids,
+            label_ids=[[likely], [(likely + 1) % VOCAB_SIZE]],
+            emit_scores=scored.put,
+            emit_error=errors.append,
+        )
+    )
+    engine.start()
+    scores = scored.get(timeout=WAIT_S)
+    text, _ = caller.result()
+    engine.stop()
+
+    assert model.beside_sizes
+    assert errors == []
+    assert scores[0] > scores[1]
+    assert text == expected_text([4, 5], 30)
 
 
 def test_an_end_token_ends_the_answer_and_has_no_text() -> None:

@@ -4,7 +4,8 @@ import math
 
 import pytest
 
-from adapters.onnx.prefill_budget import CHUNK_STEP_TOKENS, PassDurations, PrefillBudget
+from adapters.onnx.pass_durations import DecodeDurations, PassDurations
+from adapters.onnx.prefill_budget import CHUNK_STEP_TOKENS, PrefillBudget
 
 LONG = 10_000
 """Tokens of a prompt that never fits."""
@@ -141,3 +142,49 @@ def test_without_two_sizes_a_pass_has_no_cost_of_its_own() -> None:
     durations.measured(32, 0.008)
 
     assert durations.most_tokens(0.004) == pytest.approx(16)
+
+
+def test_a_chunk_beside_the_rows_costs_no_more_than_its_tokens() -> None:
+    budget = budget_of(2, 64, 128)
+    budget.begin_step(num_decoding=8, num_waiting=1)
+    assert budget.next_chunk(LONG, is_beside=True) == 144  # nothing is known but passes of their own
+    for _ in range(9):
+        budget.decoded(0.0101 + 0.0001 * 144, num_beside=144)
+    budget.begin_step(num_decoding=8, num_waiting=1)
+
+    assert budget.next_chunk(LONG, is_beside=True) == 192
+    assert budget.next_chunk(LONG) == 144
+
+
+def test_what_is_put_off_is_not_spent_again() -> None:
+    budget = budget_of(2, 64, 128)
+    budget.decoded(0.0101 + 0.0001 * 144, num_beside=144)
+    budget.begin_step(num_decoding=8, num_waiting=1)
+    assert budget.next_chunk(50) == 50
+    budget.put_off(150)
+
+    assert budget.next_chunk(50) == 0
+    assert budget.next_chunk(16) == 16
+
+
+def test_steps_tell_apart_what_rows_and_what_tokens_beside_cost() -> None:
+    durations = DecodeDurations()
+    durations.measured(64, 0.020)  # with no step before it, all of it is the rows'
+    for _ in range(200):
+        for num_beside in (64, 13, 128):
+            durations.measured(num_beside, 0.010 + 0.0002 * num_beside)
+
+    assert durations.decode_s == pytest.approx(0.010, rel=0.02)
+    assert durations.beside_s(100) == pytest.approx(0.020, rel=0.02)
+    assert durations.most_tokens(0.010) == pytest.approx(50, rel=0.02)
+    assert durations.most_tokens(math.inf) == 2 * 128
+
+
+def test_tokens_beside_are_never_free() -> None:
+    durations = DecodeDurations()
+    assert durations.most_tokens(1.0) is None
+    durations.measured(0, 0.010)
+    for _ in range(20):
+        durations.measured(32, 0.005)  # faster than without
+
+    assert 0 < durations.beside_s(32) < 0.005

@@ -1,8 +1,9 @@
 """The engine: one thread that takes requests through the model, step by step.
 
 Each step: drop what was cancelled, read some of the prompts, decode one token for every answer under way
-(several where a sole answer can be guessed), tell the requests. ``submit`` and ``cancel`` may be called from
-any thread; they wait for bookkeeping at most, never for the model.
+(several where a sole answer can be guessed), tell the requests. Where the model can, a chunk of a prompt is
+read in the very pass that decodes, so that both take the weights once. ``submit`` and ``cancel`` may be
+called from any thread; they wait for bookkeeping at most, never for the model.
 """
 
 import logging
@@ -36,6 +37,21 @@ class ModelRunner(Protocol):
 
     def decode(self, token_ids: Ints, lengths: Ints) -> Floats:
         """Append a token to each slot from 0 on; return logits ``float32[rows, vocab]``."""
+        ...
+
+    @property
+    def takes_chunks(self) -> bool:
+        """Whether ``decode_beside`` works."""
+        ...
+
+    def decode_beside(
+        self, token_ids: Ints, lengths: Ints, *, slot: int, chunk_ids: Ints, num_past: int, num_logits: int
+    ) -> tuple[Floats, Floats]:
+        """Do what ``decode`` does and append ``int64[n]`` tokens to another slot.
+
+        Returns:
+            ``float32[rows, vocab]``, and ``float32[num_logits, vocab]`` behind the chunk.
+        """
         ...
 
     def hidden_states(self, slot: int, token_ids: Ints, num_past: int) -> Floats:
@@ -171,14 +187,15 @@ class Engine:
         for move in moves:
             self._model.copy_slot(move.source, move.target, move.length)
         self._budget.begin_step(num_decoding=num_decoding, num_waiting=num_waiting)
-        while (work := self._next_prefill()) is not None and self._prefill(work):
-            pass
+        beside = self._read_prompts(may_put_off=num_decoding > 0 and self._model.takes_chunks)
         if num_decoding > 1:
             self._read_forced()
         with self._changed:
             prefilling = self._scheduler.prefilling
             decoding = self._scheduler.decoding()
-        if len(decoding) == 1 and prefilling is None:
+        if beside is not None:
+            self._decode_beside(decoding, *beside)
+        elif len(decoding) == 1 and prefilling is None:
             self._decode_alone(decoding[0])
         elif decoding:
             self._decode(decoding, prefilling)
@@ -187,52 +204,75 @@ class Engine:
         with self._changed:
             return self._scheduler.next_prefill()
 
-    def _prefill(self, work: Work) -> bool:
-        """Read a chunk of a prompt; returns whether the step had time for it."""
-        slot = _slot_of(work)
+    def _read_prompts(self, *, may_put_off: bool) -> tuple[Work, int] | None:
+        """Read what the step has time for.
+
+        Args:
+            may_put_off: whether a chunk can be read in the pass that decodes.
+
+        Returns:
+            Whose tokens are to be read there, and how many; None: nobody's.
+        """
+        while (work := self._next_prefill()) is not None:
+            is_put_off = may_put_off and not isinstance(work, TextEmbedding)
+            num_tokens = self._next_chunk(work, is_beside=is_put_off)
+            if num_tokens is None:
+                continue
+            if num_tokens == 0:
+                break
+            if is_put_off:
+                self._budget.put_off(num_tokens)
+                return work, num_tokens
+            self._read(work, num_tokens)
+        return None
+
+    def _next_chunk(self, work: Work, *, is_beside: bool) -> int | None:
+        """Return how many tokens to read of a prompt, 0 where there is no time; None: its answer is over."""
         if work.started_s is None:
             work.started_s = time.perf_counter()
         if work.num_cached == 0 and not isinstance(work, TextEmbedding):
-            self._reuse_prefix(work, slot)
-        num_tokens = self._budget.next_chunk(work.num_tokens - work.num_cached)
+            self._reuse_prefix(work, _slot_of(work))
+        num_tokens = self._budget.next_chunk(work.num_tokens - work.num_cached, is_beside=is_beside)
         if work.num_cached + num_tokens == work.num_tokens and isinstance(work, Sequence):
             if self._begin_answer(work):
-                return True
-            num_tokens = self._budget.next_chunk(work.num_tokens - work.num_cached)
-        if num_tokens == 0:
-            return False
-        self._read(work, slot, work.token_ids(work.num_cached, work.num_cached + num_tokens))
-        return True
+                return None
+            num_tokens = self._budget.next_chunk(work.num_tokens - work.num_cached, is_beside=is_beside)
+        return num_tokens
 
     def _begin_answer(self, sequence: Sequence) -> bool:
         """Take what the answer must begin with, to be read behind the prompt; returns whether that is all."""
         return not sequence.output_ids and self._finish([sequence], [sequence.append_forced])
 
-    def _read(self, work: Work, slot: int, chunk: list[int]) -> None:
-        token_ids = np.array(chunk, np.int64)
+    def _read(self, work: Work, num_tokens: int) -> None:
+        slot, token_ids = _slot_of(work), _chunk_of(work, num_tokens)
+        logits = None
         started_s = time.perf_counter()
         try:
             if isinstance(work, TextEmbedding):
                 work.add(self._model.hidden_states(slot, token_ids, work.num_cached))
             else:
-                is_last = work.num_cached + len(chunk) == work.num_tokens
+                is_last = work.num_cached + num_tokens == work.num_tokens
                 logits = self._model.prefill(slot, token_ids, work.num_cached, num_logits=int(is_last))
         except BackendError as error:
             self._end([work], error)
             return
-        self._budget.prefilled(len(chunk), time.perf_counter() - started_s)
-        work.num_cached += len(chunk)
+        self._budget.prefilled(num_tokens, time.perf_counter() - started_s)
+        self._take_chunk(work, num_tokens, logits)
+
+    def _take_chunk(self, work: Work, num_tokens: int, logits: Floats | None) -> None:
+        """Take note of tokens that were read, and go on with the answer where they were the last."""
+        work.num_cached += num_tokens
         if not isinstance(work, TextEmbedding):
             self._keep_prefix(work)  # chunk by chunk: a long prompt's blocks at once would stall the others
         if not work.is_prefilled:
             return
         match work:
-            case Sequence():
+            case Sequence() if logits is not None:
                 with self._changed:
                     self._scheduler.start_decoding(work)
                 self._take_tokens([work], logits)
-            case LabelScoring():
-                self._score(work, slot, logits)
+            case LabelScoring() if logits is not None:
+                self._score(work, _slot_of(work), logits)
             case TextEmbedding():
                 work.finish()
                 self._remove([work])
@@ -258,15 +298,10 @@ class Engine:
             sequence.num_cached = end
 
     def _decode(self, decoding: list[Sequence], prefilling: Work | None) -> None:
-        num_rows = 1 + max(map(_slot_of, decoding))
-        token_ids, lengths = np.zeros(num_rows, np.int64), np.zeros(num_rows, np.int64)
-        if prefilling is not None and _slot_of(prefilling) < num_rows:
+        token_ids, lengths = _rows_of(decoding)
+        if prefilling is not None and _slot_of(prefilling) < len(lengths):
             # its row is run and not read: what that writes lies behind what is there
             lengths[_slot_of(prefilling)] = prefilling.num_cached
-        for sequence in decoding:
-            slot = _slot_of(sequence)
-            token_ids[slot] = sequence.token_ids(sequence.num_cached, sequence.num_cached + 1)[0]
-            lengths[slot] = sequence.num_cached
         started_s = time.perf_counter()
         try:
             logits = self._model.decode(token_ids, lengths)
@@ -274,11 +309,40 @@ class Engine:
             self._end(decoding, error)
             return
         self._budget.decoded(time.perf_counter() - started_s)
+        self._take_rows(decoding, logits)
+
+    def _decode_beside(self, decoding: list[Sequence], work: Work, num_tokens: int) -> None:
+        """Decode, and read so many tokens of a prompt in the same pass."""
+        if not decoding:  # they failed since
+            self._read(work, num_tokens)
+            return
+        token_ids, lengths = _rows_of(decoding)
+        slot, end = _slot_of(work), work.num_cached + num_tokens
+        if slot < len(lengths):
+            lengths[slot] = end  # as in ``_decode``: behind the chunk, which is written in the same pass
+        started_s = time.perf_counter()
+        try:
+            logits, behind = self._model.decode_beside(
+                token_ids,
+                lengths,
+                slot=slot,
+                chunk_ids=_chunk_of(work, num_tokens),
+                num_past=work.num_cached,
+                num_logits=int(end == work.num_tokens),
+            )
+        except BackendError as error:
+            self._end([*decoding, work], error)
+            return
+        self._budget.decoded(time.perf_counter() - started_s, num_beside=num_tokens)
+        self._take_rows(decoding, logits)
+        self._take_chunk(work, num_tokens, behind)
+
+    def _take_rows(self, decoding: list[Sequence], logits: Floats) -> None:
         for sequence in decoding:
             sequence.num_cached += 1
         # who still has forced tokens to feed does not choose yet
         choosing = [sequence for sequence in decoding if sequence.num_cached == sequence.num_tokens]
-        if len(choosing) < num_rows:
+        if len(choosing) < len(logits):
             logits = logits[[_slot_of(sequence) for sequence in choosing]]
         self._take_tokens(choosing, logits)
 
@@ -401,6 +465,22 @@ class Engine:
         self._remove(works)
         for work in works:
             work.emit_error(error)
+
+
+def _chunk_of(work: Work, num_tokens: int) -> Ints:
+    """Return a request's next tokens that are not in the KV cache."""
+    return np.array(work.token_ids(work.num_cached, work.num_cached + num_tokens), np.int64)
+
+
+def _rows_of(decoding: list[Sequence]) -> tuple[Ints, Ints]:
+    """Return the token that each slot feeds, and its length; 0 and 0 for holes."""
+    num_rows = 1 + max(map(_slot_of, decoding))
+    token_ids, lengths = np.zeros(num_rows, np.int64), np.zeros(num_rows, np.int64)
+    for sequence in decoding:
+        slot = _slot_of(sequence)
+        token_ids[slot] = sequence.token_ids(sequence.num_cached, sequence.num_cached + 1)[0]
+        lengths[slot] = sequence.num_cached
+    return token_ids, lengths
 
 
 def _slot_of(work: Work) -> int:

@@ -7,7 +7,7 @@ only).
 
 import os
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -28,10 +28,17 @@ from domain.errors import BackendError, ConfigurationError
 
 TokenIds = npt.NDArray[np.int64]
 Logits = npt.NDArray[np.float32]
+NamePair: TypeAlias = tuple[str, str]
+"""Of keys and of values, with ``%d`` for the layer."""
 HiddenStates = npt.NDArray[np.float32]
 LOGITS = "logits"
 LOGITS_START = "logits_start"
 """``int64[1]``: from which of a run's positions on there are logits. Our builder's folders have it."""
+
+CHUNK_SPLIT, CHUNK_TOTAL = "chunk_split", "chunk_total"
+CHUNK_PAST = "chunk_past.%d.key", "chunk_past.%d.value"
+CHUNK_PRESENT = "chunk_present.%d.key", "chunk_present.%d.value"
+"""Inputs and outputs of graphs that take a chunk beside rows: see ``adapters.onnx.builder.attention``."""
 
 DISABLE_TILED_ATTENTION = "ORT_GQA_DISABLE_FLASH_ATTENTION"
 """Read by ONNX Runtime as it loads a graph for the CPU; 0 in the environment turns the tiled attention on."""
@@ -68,15 +75,21 @@ class OnnxSession:
         self._session = _load(folder, provider_choice, num_threads)
         self.provider = provider_in_use(provider_choice, self._session.get_providers())
         self._kv_dtype = self._checked_inputs()
+        self._kv_names: tuple[NamePair, NamePair] = (
+            (folder.past_key_name, folder.past_value_name),
+            (folder.present_key_name, folder.present_value_name),
+        )
         shape = (num_slots, folder.num_kv_heads, max_length, folder.head_dim)
         num_buffers = 2 * folder.num_layers
         token_bytes = num_buffers * folder.num_kv_heads * folder.head_dim * self._kv_dtype.itemsize
         num_blocks = prefix_cache_bytes // (token_bytes * BLOCK_TOKENS)
         self._buffers = _allocate(num_buffers, shape, self._kv_dtype, self.provider, num_blocks)
-        self._has_logits_start = LOGITS_START in {
-            node.name for node in self._session.get_overridable_initializers()
-        }
+        optional_inputs = {node.name for node in self._session.get_overridable_initializers()}
+        self._has_logits_start = LOGITS_START in optional_inputs
+        self.takes_chunks = CHUNK_SPLIT in optional_inputs and self.provider == CPU
+        """Whether ``decode_beside`` works."""
         self._bindings: dict[tuple[int, int, str], Any] = {}
+        self._chunk_bindings: dict[int, tuple[Any, int]] = {}
 
     @property
     def num_prefix_blocks(self) -> int:
@@ -109,8 +122,40 @@ class OnnxSession:
         Returns:
             ``float32[rows, vocab]``.
         """
-        mask = (np.arange(int(lengths.max()) + 1) <= lengths[:, np.newaxis]).astype(np.int64)
-        return self._run(0, token_ids[:, np.newaxis], mask)[:, 0]
+        return self._run(0, token_ids[:, np.newaxis], _mask_of(lengths))[:, 0]
+
+    def decode_beside(
+        self,
+        token_ids: TokenIds,
+        lengths: TokenIds,
+        *,
+        slot: int,
+        chunk_ids: TokenIds,
+        num_past: int,
+        num_logits: int,
+    ) -> tuple[Logits, Logits]:
+        """Do what ``decode`` does, and append a chunk of a prompt to another slot, in one pass.
+
+        Args:
+            token_ids: ``int64[rows]``, the newest token of each row.
+            lengths: ``int64[rows]``, tokens already in each slot; where the chunk's slot is a row, what that
+                row writes must lie behind the chunk.
+            slot: where the chunk goes.
+            chunk_ids: ``int64[num_tokens]``, one or more.
+            num_past: tokens already in that slot; what lies behind them is overwritten.
+            num_logits: 1 for those behind the chunk's last token, or 0.
+
+        Returns:
+            ``float32[rows, vocab]`` and ``float32[num_logits, vocab]``.
+        """
+        num_rows, num_tokens = len(token_ids), len(chunk_ids)
+        binding = self._chunk_binding(num_rows, slot)
+        _bind_optional(binding, CHUNK_SPLIT, [num_tokens, num_rows])
+        _bind_optional(binding, CHUNK_TOTAL, [num_past + num_tokens])
+        _bind_optional(binding, LOGITS_START, [-num_rows - num_logits])
+        together = np.concatenate([chunk_ids, token_ids])[np.newaxis]
+        logits = self._run_bound(binding, together, _mask_of(lengths), LOGITS)[0]
+        return logits[num_logits:], logits[:num_logits]
 
     def hidden_states(self, slot: int, token_ids: TokenIds, num_past: int) -> HiddenStates:
         """Append tokens to a slot as ``prefill`` does; return what the head would read.
@@ -150,12 +195,16 @@ class OnnxSession:
         num_logits: int = 1,
     ) -> npt.NDArray[np.float32]:
         binding = self._binding(first_slot, len(token_ids), output)
-        binding.bind_cpu_input("input_ids", token_ids)
-        binding.bind_cpu_input("attention_mask", mask)
         if self._has_logits_start:
             first = -num_logits if num_logits > 0 else self._end_of_logits(token_ids)
-            start = ort.OrtValue.ortvalue_from_numpy(np.array([first], np.int64))
-            binding.bind_ortvalue_input(LOGITS_START, start)  # bind_cpu_input knows no optional inputs
+            _bind_optional(binding, LOGITS_START, [first])
+        return self._run_bound(binding, token_ids, mask, output)
+
+    def _run_bound(
+        self, binding: Any, token_ids: TokenIds, mask: TokenIds, output: str
+    ) -> npt.NDArray[np.float32]:
+        binding.bind_cpu_input("input_ids", token_ids)
+        binding.bind_cpu_input("attention_mask", mask)
         binding.bind_output(output, "cpu")  # shapes differ from run to run
         try:
             self._session.run_with_iobinding(binding)
@@ -172,17 +221,27 @@ class OnnxSession:
         if binding is None:
             binding = self._bindings[first_slot, num_rows, output] = self._session.io_binding()
             binding.bind_output(output, "cpu")  # first, so that it is output 0
-            self._bind_kv(binding, first_slot, num_rows)
+            self._bind_kv(binding, first_slot, num_rows, *self._kv_names)
         return binding
 
-    def _bind_kv(self, binding: Any, first_slot: int, num_rows: int) -> None:
+    def _chunk_binding(self, num_rows: int, slot: int) -> Any:
+        binding, bound_slot = self._chunk_bindings.get(num_rows, (None, None))
+        if binding is None:
+            binding = self._session.io_binding()
+            binding.bind_output(LOGITS, "cpu")
+            self._bind_kv(binding, 0, num_rows, *self._kv_names)
+        if bound_slot != slot:
+            self._bind_kv(binding, slot, 1, CHUNK_PAST, CHUNK_PRESENT)
+            self._chunk_bindings[num_rows] = binding, slot
+        return binding
+
+    def _bind_kv(
+        self, binding: Any, first_slot: int, num_rows: int, pasts: NamePair, presents: NamePair
+    ) -> None:
         folder = self._folder
         shape = [num_rows, folder.num_kv_heads, self._max_length, folder.head_dim]
         for layer in range(folder.num_layers):
-            for offset, past, present in (
-                (0, folder.past_key_name, folder.present_key_name),
-                (1, folder.past_value_name, folder.present_value_name),
-            ):
+            for offset, (past, present) in enumerate(zip(pasts, presents, strict=True)):
                 where = (
                     self._buffers.device_type,
                     0,
@@ -207,6 +266,16 @@ class OnnxSession:
                 f"the difference: {', '.join(unexpected[:5])}",
             )
         return numpy_dtype(types[self._folder.past_key_name % 0])
+
+
+def _mask_of(lengths: TokenIds) -> TokenIds:
+    """Return ``int64[rows, longest + 1]``: 1 for what each row has, and for the token that it gets."""
+    return (np.arange(int(lengths.max()) + 1) <= lengths[:, np.newaxis]).astype(np.int64)
+
+
+def _bind_optional(binding: Any, name: str, values: list[int]) -> None:
+    # bind_cpu_input knows no optional inputs
+    binding.bind_ortvalue_input(name, ort.OrtValue.ortvalue_from_numpy(np.array(values, np.int64)))
 
 
 def _load(folder: ModelFolder, choice: ProviderChoice, num_threads: int) -> Any:

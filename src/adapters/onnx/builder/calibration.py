@@ -14,7 +14,8 @@ import onnxruntime as ort
 from onnx import TensorProto, helper
 
 from adapters.onnx.builder.architecture import DecoderConfig, Floats
-from adapters.onnx.builder.decoder import PAST_KEY, PAST_VALUE, PRESENT_KEY, PRESENT_VALUE, Decoder
+from adapters.onnx.builder.attention import PAST_KEY, PAST_VALUE, PRESENT_KEY, PRESENT_VALUE
+from adapters.onnx.builder.decoder import Decoder
 from adapters.onnx.builder.graph import GraphWriter
 from adapters.onnx.builder.options import BuildOptions, Precision
 from adapters.onnx.builder.report import BuildReporter

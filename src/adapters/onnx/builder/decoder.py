@@ -17,16 +17,14 @@ import onnx
 from onnx import TensorProto, helper
 
 from adapters.onnx.builder.architecture import Floats
+from adapters.onnx.builder.attention import Attention
 from adapters.onnx.builder.graph import MICROSOFT, GraphWriter
 from adapters.onnx.builder.options import BuildOptions, Precision
 from adapters.onnx.builder.quantization import has_byte_blocks
 from adapters.onnx.builder.report import BuildReporter
-from adapters.onnx.builder.rope import cos_sin_caches
 from adapters.onnx.builder.smoothing import LayerSmoothing, SmoothedSource, Smoothing
 from adapters.onnx.builder.source import ModelSource
 
-PAST_KEY, PAST_VALUE = "past_key_values.%d.key", "past_key_values.%d.value"
-PRESENT_KEY, PRESENT_VALUE = "present.%d.key", "present.%d.value"
 HIDDEN_STATES = "hidden_states"
 """Of the last layer, normed: what the head reads."""
 LOGITS_START = "logits_start"
@@ -86,7 +84,7 @@ class Decoder:
         self._config = source.config
         self._writer = writer
         self._options = options
-        self._attention_inputs = [*self._lengths(), *self._rope()]
+        self._attention = Attention(source.config, writer, takes_chunks=options.takes_chunks)
 
     def embedding(self) -> str:
         """Add the look-up of the tokens; returns their embeddings."""
@@ -100,7 +98,7 @@ class Decoder:
     def layer(self, layer: int, mlp: str, skip: str | None) -> tuple[str, str]:
         """Add a layer on what the layer before it left; returns its own two halves of the sum."""
         hidden, skip = self._norm(f"layers.{layer}.attention_norm", "attention_norm", layer, mlp, skip)
-        attention = self._attention(layer, hidden)
+        attention = self._attend(layer, hidden)
         hidden, skip = self._norm(f"layers.{layer}.mlp_norm", "mlp_norm", layer, attention, skip)
         return self._mlp(layer, hidden), skip
 
@@ -135,29 +133,8 @@ class Decoder:
         if self._options.has_hidden_states:
             shape = ["batch", "sequence", config.hidden_size]
             outputs.append(helper.make_tensor_value_info(HIDDEN_STATES, TensorProto.FLOAT, shape))
-        for layer in range(config.num_layers):
-            for values, names, length in (
-                (inputs, (PAST_KEY, PAST_VALUE), "past_sequence"),
-                (outputs, (PRESENT_KEY, PRESENT_VALUE), "total_sequence"),
-            ):
-                shape = ["batch", config.num_kv_heads, length, config.head_dim]
-                values += [helper.make_tensor_value_info(n % layer, TensorProto.FLOAT, shape) for n in names]
-        return inputs, outputs
-
-    def _lengths(self) -> list[str]:
-        writer = self._writer
-        one = writer.constant("one", np.array([1], np.int64))
-        total = writer.node("ReduceSum", ["attention_mask", one], ["mask_sum"], keepdims=0)
-        last = writer.node("Sub", [total, one], ["mask_sum_minus_one"])
-        seqlens_k = writer.node("Cast", [last], ["seqlens_k"], to=TensorProto.INT32)
-        shape = writer.node("Shape", ["attention_mask"], ["mask_shape"])
-        index = writer.constant("sequence_axis", np.array(1, np.int64))
-        length = writer.node("Gather", [shape, index], ["total_length"], axis=0)
-        return [seqlens_k, writer.node("Cast", [length], ["total_sequence_length"], to=TensorProto.INT32)]
-
-    def _rope(self) -> list[str]:
-        cos, sin = cos_sin_caches(self._config)
-        return [self._writer.weight("cos_cache", cos), self._writer.weight("sin_cache", sin)]
+        kept_in, kept_out = self._attention.signature()
+        return inputs + kept_in, outputs + kept_out
 
     def _norm(
         self, name: str, weight_name: str, layer: int | None, source: str, skip: str | None
@@ -185,8 +162,8 @@ class Decoder:
         )
         return output, f"{name}.sum"
 
-    def _attention(self, layer: int, hidden: str) -> str:
-        config, writer, name = self._config, self._writer, f"layers.{layer}"
+    def _attend(self, layer: int, hidden: str) -> str:
+        config, name = self._config, f"layers.{layer}"
         packed = np.concatenate([self._source.weight(part, layer) for part in ("q", "k", "v")])
         bias = None
         if config.architecture.has_qkv_bias:
@@ -195,18 +172,7 @@ class Decoder:
         precision = self._options.precision
         maximum = None if smoothing is None else smoothing.attention_input.maximum
         qkv = self._matmul(f"{name}.qkv", hidden, packed, precision, maximum, bias=bias)
-        attention = writer.node(
-            "GroupQueryAttention",
-            [qkv, "", "", PAST_KEY % layer, PAST_VALUE % layer, *self._attention_inputs],
-            [f"{name}.attention.output", PRESENT_KEY % layer, PRESENT_VALUE % layer],
-            domain=MICROSOFT,
-            num_heads=config.num_heads,
-            kv_num_heads=config.num_kv_heads,
-            scale=config.head_dim**-0.5,
-            local_window_size=config.sliding_window or -1,
-            do_rotary=1,
-            rotary_interleaved=0,
-        )
+        attention = self._attention.add(layer, qkv)
         maximum = None if smoothing is None else smoothing.attention_output.maximum
         return self._matmul(f"{name}.o", attention, self._source.weight("o", layer), precision, maximum)
 

@@ -3,7 +3,8 @@
 from typing import Any
 
 from adapters.onnx.builder.architecture import DecoderConfig
-from adapters.onnx.builder.decoder import HIDDEN_STATES, PAST_KEY, PAST_VALUE, PRESENT_KEY, PRESENT_VALUE
+from adapters.onnx.builder.attention import PAST_KEY, PAST_VALUE, PRESENT_KEY, PRESENT_VALUE
+from adapters.onnx.builder.decoder import HIDDEN_STATES
 
 
 def genai_config(config: DecoderConfig, model_file: str, *, has_hidden_states: bool) -> dict[str, Any]:

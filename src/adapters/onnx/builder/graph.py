@@ -3,7 +3,7 @@
 Weights go to disk as they come, so that a build never holds more than a layer in memory.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -57,6 +57,27 @@ class GraphWriter:
             helper.make_node(operator, inputs, outputs, name=outputs[0], domain=domain, **attributes)
         )
         return outputs[0]
+
+    def choice(
+        self,
+        condition: str,
+        outputs: Sequence[str],
+        then: Callable[[], Sequence[str]],
+        otherwise: Callable[[], Sequence[str]],
+    ) -> str:
+        """Add nodes of which a pass runs either those of ``then`` or those of ``otherwise``.
+
+        Args:
+            condition: a ``bool`` scalar.
+            outputs: ``float32`` tensors, whose shapes may differ from pass to pass.
+            then: adds its nodes, and returns what it gives for the outputs.
+            otherwise: likewise.
+
+        Returns:
+            The first output.
+        """
+        branches = {"then_branch": self._branch(then), "else_branch": self._branch(otherwise)}
+        return self.node("If", [condition], outputs, **branches)
 
     def constant(self, name: str, value: npt.NDArray[Any]) -> str:
         """Add a small tensor inside the model file."""
@@ -187,6 +208,13 @@ class GraphWriter:
             graph, opset_imports=opsets, ir_version=IR_VERSION, producer_name="llm-inference-service"
         )
         model_file.write_bytes(model.SerializeToString())
+
+    def _branch(self, add: Callable[[], Sequence[str]]) -> onnx.GraphProto:
+        outside, self._nodes = self._nodes, []
+        outputs = [helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in add()]
+        branch = helper.make_graph(self._nodes, outputs[0].name, [], outputs)
+        self._nodes = outside
+        return branch
 
     def _byte_scale(self, name: str, step: float) -> list[str]:
         zero_point = np.array(INPUT_ZERO_POINT, np.uint8)

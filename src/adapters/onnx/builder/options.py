@@ -34,5 +34,10 @@ class BuildOptions:
     """Whether the graph gives its last hidden states too, for embeddings; unasked, they cost nothing."""
 
     @property
+    def takes_chunks(self) -> bool:
+        """Whether a pass may read a chunk of a prompt beside rows that decode; not tried but on CPUs."""
+        return self.precision is Precision.INT8_SMOOTH
+
+    @property
     def precision_of_head(self) -> Precision:
         return self.head_precision or self.precision
