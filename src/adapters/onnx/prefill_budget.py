@@ -15,7 +15,9 @@ CHUNK_STEP_TOKENS = 16
 WAITING_WEIGHT = 2
 """How much more somebody without a first token is held up than somebody whose next token comes late."""
 MAX_OVERRUN = 1.35
-"""Of the time that is left, where that reads the rest of a prompt."""
+"""Of the time that is left, where that reads the rest of a prompt and saves a pass."""
+MAX_OVERRUN_BESIDE = 1.1
+"""The same, where no pass is saved."""
 
 
 class PrefillBudget:
@@ -52,7 +54,8 @@ class PrefillBudget:
             is_beside: whether that is read in the pass that decodes.
         """
         limit = self._left_tokens
-        if num_tokens <= min(limit, self._most_tokens(MAX_OVERRUN * self._left_s, is_beside=is_beside)):
+        overrun = MAX_OVERRUN_BESIDE if is_beside else MAX_OVERRUN
+        if num_tokens <= min(limit, self._most_tokens(overrun * self._left_s, is_beside=is_beside)):
             return num_tokens
         if not self._is_first:
             return 0
