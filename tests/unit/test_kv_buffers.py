@@ -1,6 +1,8 @@
 """KV buffers: both kinds do the same, shown on the CPU."""
 
 import ctypes
+import mmap
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -49,6 +51,43 @@ def test_copy_slot_copies_the_tokens_of_every_buffer_and_no_other_slot(buffers: 
         assert (slot(buffers, buffer, 0)[:, :3] == 10 * buffer + 2).all()
         assert (slot(buffers, buffer, 1) == 10 * buffer + 1).all()
         assert (slot(buffers, buffer, 2) == 10 * buffer + 2).all()
+
+
+def test_a_trimmed_slot_keeps_its_first_positions_and_leaves_others_alone() -> None:
+    shape = (3, 2, 512, 64)  # 16 positions are a page
+    buffers = HostKVBuffers(2, shape, np.float32)
+    whole = [
+        np.ctypeslib.as_array(ctypes.cast(buffers.address(buffer, 0), ctypes.POINTER(ctypes.c_float)), shape)
+        for buffer in range(2)
+    ]
+    for array in whole:
+        array[:] = 1
+    taken_bytes = resident_bytes()
+
+    buffers.trim_slot(1, 100, 500)
+
+    for array in whole:
+        assert (array[1, :, :100] == 1).all()
+        assert (array[1, :, 112:496] == 0).all()
+        assert (array[1, :, 500:] == 1).all()
+        assert (array[[0, 2]] == 1).all()
+        array[1] = 2  # it can be taken again
+        assert (array[1] == 2).all()
+        array[1, :, 112:496] = 1
+    buffers.trim_slot(1, 0, 512)
+    assert taken_bytes - resident_bytes() > 2 * 2 * 496 * 64 * 4 * 0.9
+
+
+def resident_bytes() -> int:
+    return int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1]) * mmap.PAGESIZE
+
+
+def test_a_slot_smaller_than_a_page_is_not_trimmed(buffers: KVBuffers) -> None:
+    slot(buffers, 0, 1)[:] = 1
+
+    buffers.trim_slot(1, 0, 5)
+
+    assert (slot(buffers, 0, 1) == 1).all()
 
 
 def test_the_dtypes_of_the_cache() -> None:

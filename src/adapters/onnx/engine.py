@@ -25,6 +25,9 @@ from adapters.onnx.scheduler import Scheduler
 from adapters.onnx.sequence import LabelScoring, Sequence, TextEmbedding, Work
 from domain.errors import BackendError, ServiceError, UnavailableError
 
+EXPECTED_ANSWER_TOKENS = 128
+"""A slot keeps memory for a prompt and for so much of an answer, whatever the one before it took."""
+
 log = logging.getLogger(__name__)
 
 
@@ -60,6 +63,10 @@ class ModelRunner(Protocol):
 
     def copy_slot(self, source: int, target: int, length: int) -> None:
         """Copy the first ``length`` tokens of a slot over another."""
+        ...
+
+    def trim_slot(self, slot: int, length: int) -> None:
+        """Give back the memory of a slot behind its first ``length`` positions, where that is worth it."""
         ...
 
     def save_blocks(self, slot: int, blocks: NewBlocks) -> None:
@@ -230,6 +237,7 @@ class Engine:
         """Return how many tokens to read of a prompt, 0 where there is no time; None: its answer is over."""
         if work.started_s is None:
             work.started_s = time.perf_counter()
+            self._model.trim_slot(_slot_of(work), work.num_tokens + EXPECTED_ANSWER_TOKENS)
         if work.num_cached == 0 and not isinstance(work, TextEmbedding):
             self._reuse_prefix(work, _slot_of(work))
         num_tokens = self._budget.next_chunk(work.num_tokens - work.num_cached, is_beside=is_beside)

@@ -33,6 +33,10 @@ class KVBuffers(Protocol):
         """Copy the first ``length`` positions of a slot over those of another, in every buffer."""
         ...
 
+    def trim_slot(self, slot: int, length: int, reach: int) -> None:
+        """Give back the memory of positions from ``length`` to ``reach``, in every buffer, if it can."""
+        ...
+
     @property
     def num_blocks(self) -> int:
         """Blocks of the prefix cache; 0 where a device keeps none."""
@@ -56,10 +60,16 @@ class HostKVBuffers:
         self, num_buffers: int, shape: Sequence[int], dtype: npt.DTypeLike, num_blocks: int = 0
     ) -> None:
         _, num_heads, _, head_dim = shape
-        self._buffers = [_lazy_zeros(shape, dtype) for _ in range(num_buffers)]
+        self._memory = [_lazy_memory(shape, dtype) for _ in range(num_buffers)]
+        self._buffers = [np.frombuffer(memory, dtype).reshape(shape) for memory in self._memory]
         self._slot_bytes = self._buffers[0].nbytes // shape[0]
         block_shape = num_blocks, num_heads, BLOCK_TOKENS, head_dim
-        self._blocks = [_lazy_zeros(block_shape, dtype) for _ in range(num_buffers)]
+        self._blocks = [
+            np.frombuffer(_lazy_memory(block_shape, dtype), dtype).reshape(block_shape)
+            if num_blocks
+            else np.zeros(block_shape, dtype)
+            for _ in range(num_buffers)
+        ]
 
     def address(self, buffer: int, slot: int) -> int:
         return int(self._buffers[buffer].ctypes.data) + slot * self._slot_bytes
@@ -67,6 +77,20 @@ class HostKVBuffers:
     def copy_slot(self, source: int, target: int, length: int) -> None:
         for buffer in self._buffers:
             buffer[target, :, :length] = buffer[source, :, :length]
+
+    def trim_slot(self, slot: int, length: int, reach: int) -> None:
+        if not hasattr(mmap, "MADV_DONTNEED"):
+            return
+        _, num_heads, max_length, _ = self._buffers[0].shape
+        position_bytes = self._slot_bytes // (num_heads * max_length)
+        for head in range(num_heads):
+            begin = slot * self._slot_bytes + head * max_length * position_bytes
+            # whole pages of this head alone
+            first = -(-(begin + length * position_bytes) // mmap.PAGESIZE) * mmap.PAGESIZE
+            end = (begin + reach * position_bytes) // mmap.PAGESIZE * mmap.PAGESIZE
+            if first < end:
+                for memory in self._memory:
+                    memory.madvise(mmap.MADV_DONTNEED, first, end - first)
 
     @property
     def num_blocks(self) -> int:
@@ -84,19 +108,18 @@ class HostKVBuffers:
             _by_block(buffer[slot, :, :end])[:] = kept[block_ids]
 
 
-def _lazy_zeros(shape: Sequence[int], dtype: npt.DTypeLike) -> npt.NDArray[Any]:
-    """Return zeros that take memory a small page at a time.
+def _lazy_memory(shape: Sequence[int], dtype: npt.DTypeLike) -> mmap.mmap:
+    """Return zeroed memory that is taken a small page at a time, and can be given back in part.
 
     numpy asks for huge pages, of which each token of a new slot touches one a buffer: that took 0.35 s and
     120 MB a slot.
     """
     num_bytes = int(np.prod(shape)) * np.dtype(dtype).itemsize
-    if num_bytes == 0:
-        return np.zeros(shape, dtype)
-    memory = mmap.mmap(-1, num_bytes)
-    if hasattr(mmap, "MADV_NOHUGEPAGE"):
-        memory.madvise(mmap.MADV_NOHUGEPAGE)
-    return np.frombuffer(memory, dtype).reshape(shape)
+    if not hasattr(mmap, "MADV_NOHUGEPAGE"):
+        return mmap.mmap(-1, num_bytes)
+    memory = mmap.mmap(-1, num_bytes, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    memory.madvise(mmap.MADV_NOHUGEPAGE)
+    return memory
 
 
 def _by_block(positions: npt.NDArray[Any]) -> npt.NDArray[Any]:
@@ -140,6 +163,9 @@ class DeviceKVBuffers:
             ):
                 bind(name, self.device_type, 0, self._dtype, self._slot_shape, self.address(buffer, slot))
             self._copier.run_with_iobinding(binding)
+
+    def trim_slot(self, slot: int, length: int, reach: int) -> None:
+        """Have nothing to do: the device's memory was taken at the start."""
 
     def save_blocks(self, slot: int, blocks: NewBlocks) -> None:
         """Have nothing to do: there are no blocks."""

@@ -40,6 +40,9 @@ CHUNK_PAST = "chunk_past.%d.key", "chunk_past.%d.value"
 CHUNK_PRESENT = "chunk_present.%d.key", "chunk_present.%d.value"
 """Inputs and outputs of graphs that take a chunk beside rows: see ``adapters.onnx.builder.attention``."""
 
+MIN_TRIMMED_TOKENS = 128
+"""Taking memory again costs about 20 us a token (SmolLM2-135M)."""
+
 DISABLE_TILED_ATTENTION = "ORT_GQA_DISABLE_FLASH_ATTENTION"
 """Read by ONNX Runtime as it loads a graph for the CPU; 0 in the environment turns the tiled attention on."""
 _SUPPORTED_INPUTS = {"input_ids", "attention_mask"}
@@ -88,6 +91,8 @@ class OnnxSession:
         self._has_logits_start = LOGITS_START in optional_inputs
         self.takes_chunks = CHUNK_SPLIT in optional_inputs and self.provider == CPU
         """Whether ``decode_beside`` works."""
+        self._reach = np.zeros(num_slots, np.int64)
+        """Positions of each slot that take memory."""
         self._bindings: dict[tuple[int, int, str], Any] = {}
         self._chunk_bindings: dict[int, tuple[Any, int]] = {}
 
@@ -153,6 +158,8 @@ class OnnxSession:
         _bind_optional(binding, CHUNK_SPLIT, [num_tokens, num_rows])
         _bind_optional(binding, CHUNK_TOTAL, [num_past + num_tokens])
         _bind_optional(binding, LOGITS_START, [-num_rows - num_logits])
+        self._reached(0, lengths + 1)
+        self._reached(slot, num_past + num_tokens)
         together = np.concatenate([chunk_ids, token_ids])[np.newaxis]
         logits = self._run_bound(binding, together, _mask_of(lengths), LOGITS)[0]
         return logits[num_logits:], logits[:num_logits]
@@ -176,6 +183,14 @@ class OnnxSession:
     def copy_slot(self, source: int, target: int, length: int) -> None:
         """Copy the first ``length`` tokens of a slot over another."""
         self._buffers.copy_slot(source, target, length)
+        self._reached(target, length)
+
+    def trim_slot(self, slot: int, length: int) -> None:
+        """Give back the memory of a slot behind its first ``length`` positions, where that is worth it."""
+        reach = int(self._reach[slot])
+        if reach - length >= MIN_TRIMMED_TOKENS:
+            self._buffers.trim_slot(slot, length, reach)
+            self._reach[slot] = length
 
     def save_blocks(self, slot: int, blocks: NewBlocks) -> None:
         """Copy tokens of a slot into blocks of the prefix cache."""
@@ -184,6 +199,7 @@ class OnnxSession:
     def load_blocks(self, slot: int, block_ids: Sequence[int]) -> None:
         """Copy blocks of the prefix cache to the beginning of a slot."""
         self._buffers.load_blocks(slot, block_ids)
+        self._reached(slot, len(block_ids) * BLOCK_TOKENS)
 
     def _run(
         self,
@@ -198,6 +214,7 @@ class OnnxSession:
         if self._has_logits_start:
             first = -num_logits if num_logits > 0 else self._end_of_logits(token_ids)
             _bind_optional(binding, LOGITS_START, [first])
+        self._reached(first_slot, mask.sum(axis=1))
         return self._run_bound(binding, token_ids, mask, output)
 
     def _run_bound(
@@ -211,6 +228,10 @@ class OnnxSession:
         except Exception as error:  # its exceptions have no common base but this
             raise BackendError(f"ONNX Runtime failed: {type(error).__name__}") from error
         return np.asarray(binding.get_outputs()[0].numpy(), np.float32)
+
+    def _reached(self, first_slot: int, lengths: TokenIds | int) -> None:
+        rows = slice(first_slot, first_slot + np.size(lengths))
+        self._reach[rows] = np.maximum(self._reach[rows], lengths)
 
     def _end_of_logits(self, token_ids: TokenIds) -> int:
         # CUDA's kernels were not tried on inputs without rows: there the last position is run
