@@ -25,6 +25,7 @@ measure cancellation "${quick[@]}"
 measure overload "${quick[@]}"
 measure soak "${quick[@]}"
 # batch 1 without HTTP, the start, and what proofs cost
+measure passes
 measure decode --genai-python .venv-genai/bin/python
 measure start
 measure circuit

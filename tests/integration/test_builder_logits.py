@@ -183,6 +183,25 @@ def test_a_chunk_may_go_to_a_slot_whose_row_nobody_reads(tmp_path: Path) -> None
     np.testing.assert_array_equal(chunk, expected)
 
 
+def test_a_slot_whose_memory_was_given_back_is_as_good_as_a_fresh_one(tiny_folder: Path) -> None:
+    used, fresh = (
+        OnnxSession(
+            read_model_folder(tiny_folder), ProviderChoice.CPU, num_threads=1, num_slots=2, max_length=256
+        )
+        for _ in range(2)
+    )
+    ids = np.array((TOKEN_IDS * 3)[:240], np.int64)
+    for slot in range(2):
+        used.prefill(slot, ids[::-1], 0)
+    expected_neighbour = used.prefill(1, ids[:9], 230)
+    used.trim_slot(0, 60)
+
+    for start, end in ((0, 50), (50, 240)):
+        expected = fresh.prefill(0, ids[start:end], start)
+        np.testing.assert_array_equal(used.prefill(0, ids[start:end], start), expected)
+    np.testing.assert_array_equal(used.prefill(1, ids[:9], 230), expected_neighbour)
+
+
 @pytest.mark.parametrize("precision", list(Precision))
 def test_graphs_with_kernels_of_cpus_alone_take_chunks(tmp_path: Path, precision: Precision) -> None:
     write_safetensors_checkpoint(LLAMA, tmp_path / "checkpoint")
