@@ -6,7 +6,6 @@ Usage: python -m bench.passes [--rounds 25] [--quick]
 import time
 from collections.abc import Callable, Sequence
 from itertools import product
-from typing import Any
 
 import numpy as np
 from bench import models
@@ -16,7 +15,7 @@ from bench.targets import MAX_CONTEXT_TOKENS, NUM_SLOTS, num_processors
 
 from adapters.onnx.model_folder import read_model_folder
 from adapters.onnx.providers import ProviderChoice
-from adapters.onnx.session import OnnxSession
+from adapters.onnx.session import OnnxSession, TokenIds
 
 NUM_PAST = 100
 """Tokens already in each slot."""
@@ -38,25 +37,27 @@ def main() -> None:
     for slot in range(NUM_SLOTS):
         session.prefill(slot, token_ids[:NUM_PAST], 0, num_logits=0)
     for num_rows, num_tokens in product(ROWS, CHUNKS):
-        newest, lengths = token_ids[:num_rows], np.full(num_rows, NUM_PAST)
-        chunk: dict[str, Any] = {"num_past": NUM_PAST, "num_logits": 1}
-        chunk_ids = token_ids[-num_tokens:]
-        alone, read, together = durations_s(
-            (
-                lambda: session.decode(newest, lengths),
-                lambda: session.prefill(NUM_SLOTS - 1, chunk_ids, **chunk),
-                lambda: session.decode_beside(
-                    newest, lengths, slot=NUM_SLOTS - 1, chunk_ids=chunk_ids, **chunk
-                ),
-            ),
-            options.rounds,
-        )
+        passes = passes_of(session, token_ids[:num_rows], token_ids[-num_tokens:])
+        alone, read, together = durations_s(passes, options.rounds)
         apart = [one + other for one, other in zip(alone, read, strict=True)]
         shown = [f"{1000 * spread(each).median:.1f}" for each in (alone, read, together)]
         print(
-            f"{num_rows:2} rows, {num_tokens:3} tokens: decode {shown[0]}, chunk {shown[1]}, together {shown[2]} ms, "
-            f"of both apart {paired_ratio(together, apart).shown(2)}"
+            f"{num_rows:2} rows, {num_tokens:3} tokens: decode {shown[0]}, chunk {shown[1]}, "
+            f"together {shown[2]} ms, of both apart {paired_ratio(together, apart).shown(2)}"
         )
+
+
+def passes_of(session: OnnxSession, newest: TokenIds, chunk_ids: TokenIds) -> list[Callable[[], object]]:
+    """Return a decode step, a chunk in the last slot, and both together."""
+    lengths = np.full(len(newest), NUM_PAST)
+    slot = NUM_SLOTS - 1
+    return [
+        lambda: session.decode(newest, lengths),
+        lambda: session.prefill(slot, chunk_ids, NUM_PAST),
+        lambda: session.decode_beside(
+            newest, lengths, slot=slot, chunk_ids=chunk_ids, num_past=NUM_PAST, num_logits=1
+        ),
+    ]
 
 
 def durations_s(runs: Sequence[Callable[[], object]], rounds: int) -> list[list[float]]:
