@@ -96,7 +96,7 @@ class EngineTextGenerator:
         try:
             async with (
                 self._response("POST", f"/v1{request.path}", request.body) as response,
-                aclosing(token_chunks(response.aiter_bytes())) as chunks,
+                aclosing(token_chunks(_pieces_of(response))) as chunks,
             ):
                 async for chunk in chunks:
                     yield chunk
@@ -158,6 +158,13 @@ class EngineTextGenerator:
                 yield response
         except httpx2.TransportError as error:
             raise gone() from error
+
+
+def _pieces_of(response: httpx2.Response) -> AsyncIterator[bytes]:
+    """Return the body as it comes in: the engine encodes nothing, and to look for it takes time a token."""
+    if not isinstance(response.stream, httpx2.AsyncByteStream):
+        raise BackendError("the engine's answer is no stream")
+    return aiter(response.stream)
 
 
 async def _error_of(response: httpx2.Response) -> Exception:
