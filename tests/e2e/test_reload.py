@@ -135,6 +135,8 @@ def test_a_configuration_that_cannot_work_changes_nothing_and_is_told_once(tmp_p
         ({"LLM_BACKEND": "onnxruntime", "LLM_MODEL": str(tmp_path / "no-model")}, "no-model"),
     ]
     with service("--workers=2", cwd=tmp_path) as running, callers(running) as answers:
+        # both: one that still starts reads the settings as they are by then
+        running.wait_for_log(f"Running on {running.url} (CTRL + C to quit)", 2, RELOAD_S)
         pids = set(running.worker_pids)
         for count, (change, reason) in enumerate(broken, 1):
             write_settings(tmp_path, **old | change)
