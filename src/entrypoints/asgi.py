@@ -1,4 +1,4 @@
-"""``hypercorn entrypoints.asgi:app``: the application, wired from the environment.
+"""``hypercorn entrypoints.asgi:app``: the application, wired from its launcher's settings or the environment.
 
 What can never work ends the process with one message and a non-zero exit.
 """
@@ -24,7 +24,7 @@ def started() -> None:
 worker = this_worker()
 end_with_launcher()
 try:
-    settings = read_settings()
+    settings = read_settings() if worker is None else worker.settings
     tracer = build_tracer(settings)
     configure_logs(settings.log_level, settings.log_format, tracer)
     container = build_container(settings, engine_socket=engine_socket(), tracer=tracer, worker=worker)

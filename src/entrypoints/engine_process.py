@@ -18,7 +18,7 @@ from hypercorn.asyncio import serve
 from hypercorn.config import Config
 from starlette.applications import Starlette
 
-from adapters.settings import Settings, read_settings
+from adapters.settings import Settings
 from adapters.telemetry.logs import configure_logs
 from adapters.telemetry.metrics import Metrics
 from domain.errors import ConfigurationError
@@ -36,12 +36,15 @@ GRACEFUL_TIMEOUT_S = 3.0
 """The workers have answered their requests by then, or are gone."""
 
 
-def run_engine(socket: Path, lifeline: Connection, start_failure: Path, is_trial: bool) -> None:
+def run_engine(
+    socket: Path, lifeline: Connection, settings: Settings, start_failure: Path, is_trial: bool
+) -> None:
     """Serve on a socket until the lifeline ends; says ``SERVES`` on it before.
 
     Args:
         socket: where to listen.
         lifeline: to the launcher.
+        settings: what to serve.
         start_failure: to be made where this can never work as configured.
         is_trial: whether it is left to the launcher to say why.
     """
@@ -50,7 +53,6 @@ def run_engine(socket: Path, lifeline: Connection, start_failure: Path, is_trial
     if is_trial:
         be_quiet()
     try:
-        settings = read_settings()
         tracer = build_tracer(settings)
         configure_logs(settings.log_level, settings.log_format, tracer)
         app = _application(settings, tracer)

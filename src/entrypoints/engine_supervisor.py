@@ -13,6 +13,7 @@ from typing import Any, Self
 
 import structlog
 
+from adapters.settings import Settings
 from entrypoints.child_process import forget_gauges, has_started, start
 from entrypoints.start_failure import EXIT_CONFIGURATION
 
@@ -29,11 +30,13 @@ class EngineSupervisor:
 
     Args:
         socket: where it listens; in a folder that only this user may enter.
+        settings: for each of its engines.
         start_failure: what it makes when it can never work as configured.
     """
 
-    def __init__(self, socket: Path, start_failure: Path) -> None:
+    def __init__(self, socket: Path, settings: Settings, start_failure: Path) -> None:
         self.socket = socket
+        self._settings = settings
         self._start_failure = start_failure
         self._is_stopping = threading.Event()
         self._lock = threading.Lock()
@@ -87,7 +90,7 @@ class EngineSupervisor:
         with theirs:
             process = context.Process(
                 target=_run_engine,
-                args=(self.socket, theirs, self._start_failure, is_trial),
+                args=(self.socket, theirs, self._settings, self._start_failure, is_trial),
                 name=ENGINE_NAME,
                 daemon=True,
             )

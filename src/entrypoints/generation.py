@@ -17,6 +17,7 @@ class Generation:
     """Workers, and the engine that they share where there is one."""
 
     number: int
+    settings: Settings
     start_failure: Path
     """Made by the first of its processes that can never work as configured; holds the reason."""
     engine: EngineSupervisor | None
@@ -35,10 +36,12 @@ def new_generation(number: int, folder: Path, settings: Settings, num_workers: i
     Args:
         number: from 1 on.
         folder: the launcher's.
-        settings: whose backend, where it runs here, several workers must share.
+        settings: for each of its processes, and those that take their place; several workers share a backend
+            that runs here.
         num_workers: 0: there is no process but the launcher.
     """
     start_failure = folder / f"start_failure_{number}"
     if num_workers < 2 or settings.backend is Backend.OPENAI:  # noqa: PLR2004 - several
-        return Generation(number, start_failure, None)
-    return Generation(number, start_failure, EngineSupervisor(folder / f"engine{number}.sock", start_failure))
+        return Generation(number, settings, start_failure, None)
+    engine = EngineSupervisor(folder / f"engine{number}.sock", settings, start_failure)
+    return Generation(number, settings, start_failure, engine)

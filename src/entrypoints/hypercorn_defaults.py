@@ -5,8 +5,6 @@ Read by Hypercorn itself (``--config python:entrypoints.hypercorn_defaults``).
 
 import importlib.util
 
-from adapters.settings import read_settings
-
 bind = "127.0.0.1:3000"
 backlog = 1024
 worker_class = "uvloop" if importlib.util.find_spec("uvloop") else "asyncio"
@@ -15,10 +13,6 @@ keep_alive_max_requests = 1_000_000_000
 """Its own limit of 1000 closes the connection under a client that is about to reuse it."""
 
 keep_alive_timeout = 75.0
-
-read_timeout = int(read_settings().request_timeout_s) + 30
-"""Seconds without a byte from the client. It runs while an answer is being made too, so it must be longer
-than a request may take; bodies and headers have deadlines of their own."""
 
 graceful_timeout = 30.0
 """Seconds that requests under way may go on after SIGTERM; its own 3 cut most answers off."""

@@ -13,6 +13,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, Protocol
 
+from adapters.settings import Settings
 from domain.drain import Drain
 from entrypoints.child_process import SERVES
 from entrypoints.engine_socket import ENGINE_SOCKET
@@ -38,6 +39,8 @@ class Flag(Protocol):
 class WorkerOrders:
     """What a worker is told."""
 
+    settings: Settings
+    """Read once for all of its generation, and those that take their place."""
     start_failure: Path
     engine_socket: Path | None
     stop: Flag
@@ -55,6 +58,11 @@ class Worker:
         self._config = config
         self._grace_s: float = config.graceful_timeout
         self._watch: asyncio.Task[None] | None = None
+
+    @property
+    def settings(self) -> Settings:
+        """What to serve."""
+        return self._orders.settings
 
     @property
     def num_workers(self) -> int:

@@ -21,6 +21,7 @@ from typing import Any, Protocol
 import hypercorn.run
 import structlog
 
+from adapters.settings import Settings
 from entrypoints.child_process import forget_gauges, has_started, start
 from entrypoints.worker_process import Flag, WorkerOrders, run_worker
 
@@ -182,6 +183,9 @@ class Team(Protocol):
     def number(self) -> int: ...
 
     @property
+    def settings(self) -> Settings: ...
+
+    @property
     def start_failure(self) -> Path: ...
 
     @property
@@ -206,6 +210,7 @@ class _Launch:
         ours, theirs = self.context.Pipe(duplex=False)
         with theirs:
             orders = WorkerOrders(
+                settings=generation.settings,
                 start_failure=generation.start_failure,
                 engine_socket=generation.engine_socket,
                 stop=self.stop,

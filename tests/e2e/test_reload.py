@@ -135,8 +135,6 @@ def test_a_configuration_that_cannot_work_changes_nothing_and_is_told_once(tmp_p
         ({"LLM_BACKEND": "onnxruntime", "LLM_MODEL": str(tmp_path / "no-model")}, "no-model"),
     ]
     with service("--workers=2", cwd=tmp_path) as running, callers(running) as answers:
-        # both: one that still starts reads the settings as they are by then
-        running.wait_for_log(f"Running on {running.url} (CTRL + C to quit)", 2, RELOAD_S)
         pids = set(running.worker_pids)
         for count, (change, reason) in enumerate(broken, 1):
             write_settings(tmp_path, **old | change)
@@ -293,6 +291,23 @@ def test_a_worker_that_dies_after_a_reload_is_replaced(tmp_path: Path) -> None:
         running.wait_for_log("a worker ended and is replaced")
 
         assert running.post(DATA).json() == "new"
+
+
+@pytest.mark.parametrize("change", [{"LLM_SCRIPTED_REPLY": "new"}, {"LLM_MAX_BODY_BYTES": "many"}])
+def test_processes_that_die_are_replaced_by_others_with_the_settings_that_are_served(
+    change: dict[str, str], tmp_path: Path
+) -> None:
+    old = {"LLM_BACKEND": "scripted", "LLM_SCRIPTED_REPLY": "old"}
+    write_settings(tmp_path, **old)
+    with service("--workers=2", cwd=tmp_path) as running:
+        write_settings(tmp_path, **old | change)
+        for pid in running.child_pids:
+            os.kill(pid, signal.SIGKILL)
+        running.wait_for_log("a worker ended and is replaced", 2)
+        running.wait_for_log("the engine serves", 2)
+
+        assert running.post(DATA).json() == "old"
+        assert not running.log_lines(RELOADED)
 
 
 def test_without_worker_processes_a_hangup_is_ignored() -> None:
