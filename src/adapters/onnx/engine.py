@@ -11,71 +11,26 @@ import threading
 import time
 from collections.abc import Callable, Iterable
 from functools import partial
-from typing import Protocol
 
 import numpy as np
 
 from adapters.onnx.engine_observer import EngineObserver, NobodyObserves, tell_of_answer
-from adapters.onnx.logprobs import TokenTexts, token_logprobs
+from adapters.onnx.logprobs import TokenTexts
+from adapters.onnx.model_runner import ModelRunner
 from adapters.onnx.prefill_budget import CHUNK_STEP_TOKENS, PrefillBudget
-from adapters.onnx.prefix_cache import BLOCK_TOKENS, NewBlocks, PrefixCache
+from adapters.onnx.prefix_cache import PrefixCache
+from adapters.onnx.prefix_reuse import PrefixReuse
 from adapters.onnx.prompt_lookup import PassCosts
-from adapters.onnx.sampler import Floats, Ints, log_softmax_at, sample_rows
+from adapters.onnx.sampler import Floats, Ints, log_softmax_at
 from adapters.onnx.scheduler import Scheduler
 from adapters.onnx.sequence import LabelScoring, Sequence, TextEmbedding, Work
+from adapters.onnx.token_choice import choose_tokens
 from domain.errors import BackendError, ServiceError, UnavailableError
 
 EXPECTED_ANSWER_TOKENS = 128
 """A slot keeps memory for a prompt and for so much of an answer, whatever the one before it took."""
 
 log = logging.getLogger(__name__)
-
-
-class ModelRunner(Protocol):
-    """What the engine needs of a model: see ``adapters.onnx.session.OnnxSession``."""
-
-    def prefill(self, slot: int, token_ids: Ints, num_past: int, *, num_logits: int = 1) -> Floats:
-        """Append ``int64[n]`` tokens to a slot; return the last ``float32[num_logits, vocab]``, if any."""
-        ...
-
-    def decode(self, token_ids: Ints, lengths: Ints) -> Floats:
-        """Append a token to each slot from 0 on; return logits ``float32[rows, vocab]``."""
-        ...
-
-    @property
-    def takes_chunks(self) -> bool:
-        """Whether ``decode_beside`` works."""
-        ...
-
-    def decode_beside(
-        self, token_ids: Ints, lengths: Ints, *, slot: int, chunk_ids: Ints, num_past: int, num_logits: int
-    ) -> tuple[Floats, Floats]:
-        """Do what ``decode`` does and append ``int64[n]`` tokens to another slot.
-
-        Returns:
-            ``float32[rows, vocab]``, and ``float32[num_logits, vocab]`` behind the chunk.
-        """
-        ...
-
-    def hidden_states(self, slot: int, token_ids: Ints, num_past: int) -> Floats:
-        """Append ``int64[n]`` tokens to a slot; return the last layer's ``float32[n, hidden]``."""
-        ...
-
-    def copy_slot(self, source: int, target: int, length: int) -> None:
-        """Copy the first ``length`` tokens of a slot over another."""
-        ...
-
-    def trim_slot(self, slot: int, length: int) -> None:
-        """Give back the memory of a slot behind its first ``length`` positions, where that is worth it."""
-        ...
-
-    def save_blocks(self, slot: int, blocks: NewBlocks) -> None:
-        """Copy tokens of a slot into blocks of the prefix cache."""
-        ...
-
-    def load_blocks(self, slot: int, block_ids: list[int]) -> None:
-        """Copy blocks of the prefix cache to the beginning of a slot."""
-        ...
 
 
 class Engine:
@@ -104,11 +59,11 @@ class Engine:
     ) -> None:
         self._model = model
         self._scheduler = scheduler
-        self._prefixes = prefixes
         self._budget = budget
         self._token_texts = token_texts
         self._flush = flush
         self._observer = observer or NobodyObserves()
+        self._prefixes = PrefixReuse(model, prefixes, self._observer)
         self._pass_costs = PassCosts()
         self._cancelled: list[Work] = []
         self._is_stopping = False
@@ -237,9 +192,9 @@ class Engine:
         """Return how many tokens to read of a prompt, 0 where there is no time; None: its answer is over."""
         if work.started_s is None:
             work.started_s = time.perf_counter()
-            self._model.trim_slot(_slot_of(work), work.num_tokens + EXPECTED_ANSWER_TOKENS)
+            self._model.trim_slot(work.held_slot, work.num_tokens + EXPECTED_ANSWER_TOKENS)
         if work.num_cached == 0 and not isinstance(work, TextEmbedding):
-            self._reuse_prefix(work, _slot_of(work))
+            self._prefixes.begin(work)
         num_tokens = self._budget.next_chunk(work.num_tokens - work.num_cached, is_beside=is_beside)
         if work.num_cached + num_tokens == work.num_tokens and isinstance(work, Sequence):
             if self._begin_answer(work):
@@ -252,7 +207,7 @@ class Engine:
         return not sequence.output_ids and self._finish([sequence], [sequence.append_forced])
 
     def _read(self, work: Work, num_tokens: int) -> None:
-        slot, token_ids = _slot_of(work), _chunk_of(work, num_tokens)
+        slot, token_ids = work.held_slot, work.unread(num_tokens)
         logits = None
         started_s = time.perf_counter()
         try:
@@ -271,7 +226,7 @@ class Engine:
         """Take note of tokens that were read, and go on with the answer where they were the last."""
         work.num_cached += num_tokens
         if not isinstance(work, TextEmbedding):
-            self._keep_prefix(work)  # chunk by chunk: a long prompt's blocks at once would stall the others
+            self._prefixes.keep(work)  # chunk by chunk: a long prompt's blocks at once would stall the others
         if not work.is_prefilled:
             return
         match work:
@@ -280,7 +235,7 @@ class Engine:
                     self._scheduler.start_decoding(work)
                 self._take_tokens([work], logits)
             case LabelScoring() if logits is not None:
-                self._score(work, _slot_of(work), logits)
+                self._score(work, logits)
             case TextEmbedding():
                 work.finish()
                 self._remove([work])
@@ -294,22 +249,21 @@ class Engine:
             num_tokens = self._budget.next_chunk(num_forced) if num_forced >= CHUNK_STEP_TOKENS else 0
             if num_tokens < CHUNK_STEP_TOKENS:
                 continue
-            end = sequence.num_cached + num_tokens
-            token_ids = np.array(sequence.token_ids(sequence.num_cached, end), np.int64)
+            token_ids = sequence.unread(num_tokens)
             started_s = time.perf_counter()
             try:
-                self._model.prefill(_slot_of(sequence), token_ids, sequence.num_cached, num_logits=0)
+                self._model.prefill(sequence.held_slot, token_ids, sequence.num_cached, num_logits=0)
             except BackendError as error:
                 self._end([sequence], error)
                 continue
             self._budget.prefilled(num_tokens, time.perf_counter() - started_s)
-            sequence.num_cached = end
+            sequence.num_cached += num_tokens
 
     def _decode(self, decoding: list[Sequence], prefilling: Work | None) -> None:
         token_ids, lengths = _rows_of(decoding)
-        if prefilling is not None and _slot_of(prefilling) < len(lengths):
+        if prefilling is not None and prefilling.held_slot < len(lengths):
             # its row is run and not read: what that writes lies behind what is there
-            lengths[_slot_of(prefilling)] = prefilling.num_cached
+            lengths[prefilling.held_slot] = prefilling.num_cached
         started_s = time.perf_counter()
         try:
             logits = self._model.decode(token_ids, lengths)
@@ -325,7 +279,7 @@ class Engine:
             self._read(work, num_tokens)
             return
         token_ids, lengths = _rows_of(decoding)
-        slot, end = _slot_of(work), work.num_cached + num_tokens
+        slot, end = work.held_slot, work.num_cached + num_tokens
         if slot < len(lengths):
             lengths[slot] = end  # as in ``_decode``: behind the chunk, which is written in the same pass
         started_s = time.perf_counter()
@@ -334,7 +288,7 @@ class Engine:
                 token_ids,
                 lengths,
                 slot=slot,
-                chunk_ids=_chunk_of(work, num_tokens),
+                chunk_ids=work.unread(num_tokens),
                 num_past=work.num_cached,
                 num_logits=int(end == work.num_tokens),
             )
@@ -351,7 +305,7 @@ class Engine:
         # who still has forced tokens to feed does not choose yet
         choosing = [sequence for sequence in decoding if sequence.num_cached == sequence.num_tokens]
         if len(choosing) < len(logits):
-            logits = logits[[_slot_of(sequence) for sequence in choosing]]
+            logits = logits[[sequence.held_slot for sequence in choosing]]
         self._take_tokens(choosing, logits)
 
     def _decode_alone(self, sequence: Sequence) -> None:
@@ -363,7 +317,7 @@ class Engine:
         started_s = time.perf_counter()
         try:
             logits = self._model.prefill(
-                _slot_of(sequence), token_ids, sequence.num_cached, num_logits=len(guesses) + 1
+                sequence.held_slot, token_ids, sequence.num_cached, num_logits=len(guesses) + 1
             )
         except BackendError as error:
             self._end([sequence], error)
@@ -388,34 +342,14 @@ class Engine:
     def _take_tokens(self, rows: list[Sequence], logits: Floats) -> bool:
         """Choose the next token of each row; returns whether one of them is finished, or failed."""
         try:
-            appends = self._chosen(rows, logits)
+            chosen = choose_tokens(rows, logits, self._token_texts)
         except Exception:  # what one request asks for must not end the engine, which all have in common
             log.exception("no token could be chosen")
             self._end(rows, BackendError("the next token could not be chosen"))
             return True
-        return self._finish(rows, appends)
-
-    def _chosen(self, rows: list[Sequence], logits: Floats) -> list[Callable[[], bool]]:
-        """Choose the next token of each row; returns what gives it to the row."""
-        wanted = [index for index, row in enumerate(rows) if row.wants_logprobs]
-        model_logits = logits[wanted]  # a copy: the sampler changes them
-        token_ids = sample_rows(logits, [row.sampling for row in rows])
-        logprobs = dict(
-            zip(
-                wanted,
-                token_logprobs(
-                    model_logits,
-                    [token_ids[index] for index in wanted],
-                    [rows[index].sampling.parameters.top_logprobs or 0 for index in wanted],
-                    self._token_texts,
-                ),
-                strict=True,
-            )
+        return self._finish(
+            rows, [partial(row.append, *each) for row, each in zip(rows, chosen, strict=True)]
         )
-        return [
-            partial(row.append, token_id, logprobs.get(index))
-            for index, (row, token_id) in enumerate(zip(rows, token_ids, strict=True))
-        ]
 
     def _finish(self, rows: list[Sequence], appends: list[Callable[[], bool]]) -> bool:
         """Let each row take its tokens; returns whether one of them is finished, or failed."""
@@ -430,19 +364,21 @@ class Engine:
                 tell_of_answer(self._observer, row, now_s)
             except ServiceError as error:
                 row.emit_error(error)
-            self._keep_prefix(row)
+            self._prefixes.keep(row)
             finished.append(row)
         self._remove(finished)
         return bool(finished)
 
-    def _score(self, scoring: LabelScoring, slot: int, prompt_logits: Floats) -> None:
+    def _score(self, scoring: LabelScoring, prompt_logits: Floats) -> None:
         scores = []
         try:
             for label_ids in scoring.label_ids:
                 logits = prompt_logits
                 if len(label_ids) > 1:
                     fed = np.array(label_ids[:-1], np.int64)
-                    behind = self._model.prefill(slot, fed, len(scoring.prompt_ids), num_logits=len(fed))
+                    behind = self._model.prefill(
+                        scoring.held_slot, fed, len(scoring.prompt_ids), num_logits=len(fed)
+                    )
                     logits = np.concatenate([logits, behind])
                 scores.append(float(log_softmax_at(logits, np.array(label_ids, np.int64)).sum()))
         except BackendError as error:
@@ -450,18 +386,6 @@ class Engine:
             return
         scoring.emit_scores(scores)
         self._remove([scoring])
-
-    def _reuse_prefix(self, work: Work, slot: int) -> None:
-        block_ids = self._prefixes.match(work.prompt_ids)
-        if block_ids:
-            self._model.load_blocks(slot, block_ids)
-            work.num_cached = work.num_reused = len(block_ids) * BLOCK_TOKENS
-        self._observer.prefix_looked_up(len(work.prompt_ids), work.num_reused)
-
-    def _keep_prefix(self, work: Work) -> None:
-        blocks = self._prefixes.store(work.token_ids(0, min(work.num_cached, work.num_tokens)))
-        if blocks.block_ids:
-            self._model.save_blocks(_slot_of(work), blocks)
 
     def _remove(self, works: Iterable[Work]) -> None:
         with self._changed:
@@ -475,23 +399,12 @@ class Engine:
             work.emit_error(error)
 
 
-def _chunk_of(work: Work, num_tokens: int) -> Ints:
-    """Return a request's next tokens that are not in the KV cache."""
-    return np.array(work.token_ids(work.num_cached, work.num_cached + num_tokens), np.int64)
-
-
 def _rows_of(decoding: list[Sequence]) -> tuple[Ints, Ints]:
     """Return the token that each slot feeds, and its length; 0 and 0 for holes."""
-    num_rows = 1 + max(map(_slot_of, decoding))
+    num_rows = 1 + max(sequence.held_slot for sequence in decoding)
     token_ids, lengths = np.zeros(num_rows, np.int64), np.zeros(num_rows, np.int64)
     for sequence in decoding:
-        slot = _slot_of(sequence)
+        slot = sequence.held_slot
         token_ids[slot] = sequence.token_ids(sequence.num_cached, sequence.num_cached + 1)[0]
         lengths[slot] = sequence.num_cached
     return token_ids, lengths
-
-
-def _slot_of(work: Work) -> int:
-    if work.slot is None:
-        raise BackendError("a request was scheduled without a slot")
-    return work.slot

@@ -12,10 +12,10 @@ import numpy as np
 import numpy.typing as npt
 
 from adapters.onnx.prompt_lookup import PromptLookup
-from adapters.onnx.sampler import Floats, RowSampling
+from adapters.onnx.sampler import Floats, Ints, RowSampling
 from adapters.onnx.token_mask import AllowedTokens
 from adapters.onnx.tokenizer import Detokenizer
-from domain.errors import ServiceError
+from domain.errors import BackendError, ServiceError
 from domain.generation import FinishReason, TokenChunk, TokenLogprob, Usage
 from domain.stop_sequences import StopSequenceFilter
 
@@ -68,6 +68,17 @@ class Work:
     """When its prompt began to be read."""
 
     @property
+    def held_slot(self) -> int:
+        """Its slot, which the scheduler has given to it.
+
+        Raises:
+            BackendError: it has not.
+        """
+        if self.slot is None:
+            raise BackendError("a request was scheduled without a slot")
+        return self.slot
+
+    @property
     def is_prefilled(self) -> bool:
         """Whether the whole prompt, and what is forced behind it, is in the KV cache."""
         return self.num_cached >= self.num_tokens
@@ -79,6 +90,10 @@ class Work:
     def token_ids(self, start: int, end: int) -> list[int]:
         """Return the tokens from ``start`` to ``end``, at most those that are there."""
         return self.prompt_ids[start:end]
+
+    def unread(self, num_tokens: int) -> Ints:
+        """Return its next tokens that are not in the KV cache, at most ``int64[num_tokens]``."""
+        return np.array(self.token_ids(self.num_cached, self.num_cached + num_tokens), np.int64)
 
 
 @dataclass(eq=False, slots=True, kw_only=True)
