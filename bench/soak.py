@@ -48,6 +48,7 @@ async def soak(server: Server, num_requests: int) -> list[tuple[int, int]]:
             num_done += 1
             if num_done % step == 0:
                 samples.append((num_done, server.running.resident_bytes))
+                print(f"after {num_done:6} requests {samples[-1][1] / 2**20:7.1f} MiB", flush=True)
 
     await asyncio.gather(*(caller() for _ in range(NUM_CALLERS)))
     if num_errors:
@@ -62,8 +63,6 @@ def main() -> None:
     began_s = time.monotonic()
     with started(service()) as server:
         samples = uvloop.run(soak(server, num_requests))
-    for num_done, size in samples:
-        print(f"after {num_done:6} requests {size / 2**20:7.1f} MiB")
     warm = next(size for num_done, size in samples if num_done >= num_requests * WARM_SHARE)
     last = samples[-1][1]
     print(
