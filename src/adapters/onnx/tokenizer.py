@@ -82,4 +82,9 @@ class Detokenizer:
 
     def step(self, token_id: int) -> str:
         """Return the text that this token completes; often empty for parts of a character."""
-        return self._stream.step(self._tokenizer, token_id) or ""
+        try:
+            return self._stream.step(self._tokenizer, token_id) or ""
+        except Exception:  # noqa: BLE001 - the library's own have no common base but this
+            # bytes that are no text took back what was text already: the stream cannot go on
+            self._stream = DecodeStream(skip_special_tokens=True)
+            return self._stream.step(self._tokenizer, token_id) or ""
