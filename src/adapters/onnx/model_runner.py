@@ -25,7 +25,9 @@ class ModelRunner(Protocol):
     def decode_beside(
         self, token_ids: Ints, lengths: Ints, *, slot: int, chunk_ids: Ints, num_past: int, num_logits: int
     ) -> tuple[Floats, Floats]:
-        """Do what ``decode`` does and append ``int64[n]`` tokens to another slot.
+        """Do what ``decode`` does and append ``int64[n]`` tokens to a slot that does not decode.
+
+        Where that slot is one of the rows all the same, what its row writes must lie behind the chunk.
 
         Returns:
             ``float32[rows, vocab]``, and ``float32[num_logits, vocab]`` behind the chunk.

@@ -2,7 +2,7 @@
 
 Rows of a decode batch are the slots from 0 on; each has a length of its own. A prefill is one slot, a chunk
 of its tokens behind those already there (the attention kernel takes several tokens with a past at batch 1
-only).
+only). A graph of our builder takes such a chunk beside the rows of a decode batch, in the same pass.
 """
 
 import os
@@ -38,7 +38,7 @@ LOGITS_START = "logits_start"
 CHUNK_SPLIT, CHUNK_TOTAL = "chunk_split", "chunk_total"
 CHUNK_PAST = "chunk_past.%d.key", "chunk_past.%d.value"
 CHUNK_PRESENT = "chunk_present.%d.key", "chunk_present.%d.value"
-"""Inputs and outputs of graphs that take a chunk beside rows: see ``adapters.onnx.builder.attention``."""
+"""Of graphs that take a chunk beside rows; the names are those of ``adapters.onnx.builder.attention``."""
 
 MIN_TRIMMED_TOKENS = 128
 """Taking memory again costs about 20 us a token (SmolLM2-135M)."""
@@ -222,12 +222,14 @@ class OnnxSession:
     ) -> npt.NDArray[np.float32]:
         binding.bind_cpu_input("input_ids", token_ids)
         binding.bind_cpu_input("attention_mask", mask)
-        binding.bind_output(output, "cpu")  # shapes differ from run to run
         try:
             self._session.run_with_iobinding(binding)
+            return np.asarray(binding.get_outputs()[0].numpy(), np.float32)
         except Exception as error:  # its exceptions have no common base but this
             raise BackendError(f"ONNX Runtime failed: {type(error).__name__}") from error
-        return np.asarray(binding.get_outputs()[0].numpy(), np.float32)
+        finally:
+            # shapes differ from run to run, and each binding would keep its last output
+            binding.bind_output(output, "cpu")
 
     def _reached(self, first_slot: int, lengths: TokenIds | int) -> None:
         rows = slice(first_slot, first_slot + np.size(lengths))
