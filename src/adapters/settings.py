@@ -268,6 +268,8 @@ def read_settings() -> Settings:
     """
     try:
         return Settings()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigurationError(f"settings: .env cannot be read: {type(error).__name__}") from error
     except ValidationError as error:
         problems = (
             f"{'.'.join(map(str, detail['loc']))}: {detail['msg']}"

@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from adapters.onnx.engine import Engine
+from adapters.onnx.engine_observer import EngineObserver, NobodyObserves
 from adapters.onnx.prefill_budget import PrefillBudget
 from adapters.onnx.prefix_cache import PrefixCache
 from adapters.onnx.prompt_lookup import PromptLookup
@@ -95,7 +96,13 @@ def expected_text(prompt_ids: list[int], max_tokens: int) -> str:
 
 
 def new_engine(
-    model: CachingModelRunner, num_slots: int, chunk: int = 5, num_blocks: int = 0, *, starts: bool = True
+    model: CachingModelRunner,
+    num_slots: int,
+    chunk: int = 5,
+    num_blocks: int = 0,
+    *,
+    starts: bool = True,
+    observer: EngineObserver | None = None,
 ) -> Engine:
     engine = Engine(
         model,
@@ -103,6 +110,7 @@ def new_engine(
         PrefixCache(num_blocks),
         PrefillBudget(chunk, max_stall=1000),
         token_texts=NumberTexts(),
+        observer=observer,
     )
     if starts:
         engine.start()
@@ -485,6 +493,19 @@ def test_a_long_forced_run_is_read_in_chunks_beside_other_answers() -> None:
     assert model.prefill_sizes[:5] == [1, 2, 16, 16, 16]
 
 
+def test_a_long_forced_run_of_a_sole_answer_is_read_in_chunks() -> None:
+    model = CachingModelRunner(1, 128)
+    engine = new_engine(model, 1, chunk=24)
+    caller = Caller()
+    fixed = places_of([(4, 60), (2, 1)])
+    engine.submit(sequence(caller, [1, 2], 80, constraint=FixedPlaces(fixed)))
+    text, _ = caller.result()
+    engine.stop()
+
+    assert text == fixed_text([1, 2], 80, fixed)
+    assert max(model.prefill_sizes) == 24
+
+
 class BreaksOff(CountsInTens):
     """A form that cannot be followed behind the third token."""
 
@@ -524,6 +545,60 @@ def test_a_token_that_cannot_be_chosen_ends_the_answers_of_its_step_and_not_the_
 
     assert later.result()[0] == expected_text([3], 10)
     engine.stop()
+
+
+class Illegible(NumberDetokenizer):
+    """Which cannot read the second token."""
+
+    def __init__(self) -> None:
+        self.num_steps = 0
+
+    def step(self, token_id: int) -> str:
+        self.num_steps += 1
+        if self.num_steps == 2:
+            raise ValueError(f"what the caller wrote: {token_id}")
+        return super().step(token_id)
+
+
+def test_a_token_that_cannot_be_read_ends_its_own_answer_alone(caplog: pytest.LogCaptureFixture) -> None:
+    engine = new_engine(CachingModelRunner(2, MAX_LENGTH), 2)
+    caller, other = Caller(), Caller()
+    work = sequence(caller, [1, 2], 20)
+    work.detokenizer = Illegible()  # type: ignore[assignment] # as above
+    engine.submit(sequence(other, [3], 40))
+    engine.submit(work)
+    with pytest.raises(BackendError, match="cannot go on"):
+        caller.result()
+
+    assert other.result()[0] == expected_text([3], 40)
+    engine.stop()
+    assert "ValueError" in caplog.text
+    assert "what the caller wrote" not in caplog.text
+
+
+class CountsLooks(NobodyObserves):
+    """Notes each look at the prefix cache."""
+
+    def __init__(self) -> None:
+        self.looks: list[tuple[int, int]] = []
+
+    def prefix_looked_up(self, num_tokens: int, num_reused: int) -> None:
+        self.looks.append((num_tokens, num_reused))
+
+
+def test_each_prompt_is_told_of_once_however_long_it_waits_for_its_turn() -> None:
+    observer = CountsLooks()
+    model = CachingModelRunner(3, 200, num_blocks=8)
+    engine = new_engine(model, 3, chunk=40, num_blocks=8, starts=False, observer=observer)
+    callers = [Caller() for _ in range(3)]
+    for first, caller in enumerate(callers):
+        engine._scheduler.add(sequence(caller, list(range(first, first + 39)), 3))
+    engine.start()
+    for caller in callers:
+        caller.result()
+    engine.stop()
+
+    assert observer.looks == [(39, 0)] * 3
 
 
 def test_a_prefix_that_was_computed_before_is_not_computed_again() -> None:

@@ -63,7 +63,7 @@ class Engine:
         self._token_texts = token_texts
         self._flush = flush
         self._observer = observer or NobodyObserves()
-        self._prefixes = PrefixReuse(model, prefixes, self._observer)
+        self._prefixes = PrefixReuse(model, prefixes)
         self._pass_costs = PassCosts()
         self._cancelled: list[Work] = []
         self._is_stopping = False
@@ -224,8 +224,11 @@ class Engine:
 
     def _take_chunk(self, work: Work, num_tokens: int, logits: Floats | None) -> None:
         """Take note of tokens that were read, and go on with the answer where they were the last."""
+        is_first = work.num_cached == work.num_reused
         work.num_cached += num_tokens
         if not isinstance(work, TextEmbedding):
+            if is_first:
+                self._observer.prefix_looked_up(len(work.prompt_ids), work.num_reused)
             self._prefixes.keep(work)  # chunk by chunk: a long prompt's blocks at once would stall the others
         if not work.is_prefilled:
             return
@@ -249,15 +252,19 @@ class Engine:
             num_tokens = self._budget.next_chunk(num_forced) if num_forced >= CHUNK_STEP_TOKENS else 0
             if num_tokens < CHUNK_STEP_TOKENS:
                 continue
-            token_ids = sequence.unread(num_tokens)
-            started_s = time.perf_counter()
-            try:
-                self._model.prefill(sequence.held_slot, token_ids, sequence.num_cached, num_logits=0)
-            except BackendError as error:
-                self._end([sequence], error)
-                continue
-            self._budget.prefilled(num_tokens, time.perf_counter() - started_s)
-            sequence.num_cached += num_tokens
+            self._feed(sequence, num_tokens)
+
+    def _feed(self, sequence: Sequence, num_tokens: int) -> None:
+        """Read tokens of an answer that it has and the model has not, and choose nothing."""
+        token_ids = sequence.unread(num_tokens)
+        started_s = time.perf_counter()
+        try:
+            self._model.prefill(sequence.held_slot, token_ids, sequence.num_cached, num_logits=0)
+        except BackendError as error:
+            self._end([sequence], error)
+            return
+        self._budget.prefilled(num_tokens, time.perf_counter() - started_s)
+        sequence.num_cached += num_tokens
 
     def _decode(self, decoding: list[Sequence], prefilling: Work | None) -> None:
         token_ids, lengths = _rows_of(decoding)
@@ -311,6 +318,9 @@ class Engine:
     def _decode_alone(self, sequence: Sequence) -> None:
         """Decode a sole sequence: several tokens in one pass, where they are forced or can be guessed."""
         fed = sequence.token_ids(sequence.num_cached, sequence.num_tokens)
+        if len(fed) > self._budget.max_chunk_tokens:
+            self._feed(sequence, self._budget.max_chunk_tokens)
+            return
         guesses = sequence.lookup.draft(self._pass_costs) if sequence.lookup is not None else []
         guesses = guesses[: sequence.max_tokens - len(sequence.output_ids) - 1]
         token_ids = np.array(fed + guesses, np.int64)
@@ -364,6 +374,10 @@ class Engine:
                 tell_of_answer(self._observer, row, now_s)
             except ServiceError as error:
                 row.emit_error(error)
+            except Exception as error:  # noqa: BLE001 - one answer must not end the engine, whatever it is
+                # neither message nor traceback: they may hold its text
+                log.error("an answer cannot go on: %s", type(error).__name__)  # noqa: TRY400
+                row.emit_error(BackendError("the answer cannot go on"))
             self._prefixes.keep(row)
             finished.append(row)
         self._remove(finished)

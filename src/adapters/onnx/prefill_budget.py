@@ -29,7 +29,7 @@ class PrefillBudget:
     """
 
     def __init__(self, max_chunk_tokens: int, max_stall: float) -> None:
-        self._max_chunk_tokens = max_chunk_tokens
+        self.max_chunk_tokens = max_chunk_tokens
         self._max_stall = max_stall
         self._decoding = DecodeDurations()
         self._durations = PassDurations()
@@ -39,7 +39,7 @@ class PrefillBudget:
 
     def begin_step(self, *, num_decoding: int, num_waiting: int) -> None:
         """Begin a step; there is more time where more wait for a first token than are held up."""
-        self._left_tokens = self._max_chunk_tokens
+        self._left_tokens = self.max_chunk_tokens
         self._is_first = True
         self._left_s = math.inf
         if num_decoding > 0:

@@ -1,6 +1,5 @@
 """Takes what a request has in common with earlier ones from the prefix cache, and keeps its own there."""
 
-from adapters.onnx.engine_observer import EngineObserver
 from adapters.onnx.model_runner import ModelRunner
 from adapters.onnx.prefix_cache import BLOCK_TOKENS, PrefixCache
 from adapters.onnx.sequence import Work
@@ -12,13 +11,11 @@ class PrefixReuse:
     Args:
         model: has the keys and values.
         index: of what is kept.
-        observer: told of each look.
     """
 
-    def __init__(self, model: ModelRunner, index: PrefixCache, observer: EngineObserver) -> None:
+    def __init__(self, model: ModelRunner, index: PrefixCache) -> None:
         self._model = model
         self._index = index
-        self._observer = observer
 
     def begin(self, work: Work) -> None:
         """Fill a slot of which nothing is used yet with the longest kept prefix of the prompt."""
@@ -26,7 +23,6 @@ class PrefixReuse:
         if block_ids:
             self._model.load_blocks(work.held_slot, block_ids)
             work.num_cached = work.num_reused = len(block_ids) * BLOCK_TOKENS
-        self._observer.prefix_looked_up(len(work.prompt_ids), work.num_reused)
 
     def keep(self, work: Work) -> None:
         """Keep what a slot has of a request, as far as it is not kept yet and there is room."""
