@@ -83,6 +83,7 @@ async def _serve(app: Starlette, socket: Path, lifeline: Connection) -> None:
         asyncio.get_running_loop().add_reader(lifeline.fileno(), is_dropped.set)
         lifeline.send(SERVES)  # Hypercorn listens when it asks how long to serve
         await is_dropped.wait()
+        asyncio.get_running_loop().remove_reader(lifeline.fileno())  # its end would be told again and again
 
     config = Config()
     config.bind = [f"unix:{socket}"]

@@ -8,8 +8,7 @@ import time
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import structlog
 
@@ -26,7 +25,7 @@ MAX_PAUSE_S = 5.0
 
 
 class EngineSupervisor:
-    """One engine at a time, on one socket. A context manager: at its end the engine is stopped.
+    """One engine at a time, on one socket.
 
     Args:
         socket: where it listens; in a folder that only this user may enter.
@@ -39,21 +38,11 @@ class EngineSupervisor:
         self._settings = settings
         self._start_failure = start_failure
         self._is_stopping = threading.Event()
+        self._is_retired = False
         self._lock = threading.Lock()
         self._process: SpawnProcess | None = None
         self._lifeline: Connection | None = None
         self._watcher = threading.Thread(target=self._watch, name="engine-watch", daemon=True)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.stop()
 
     def start(self, *, is_trial: bool = False) -> bool:
         """Start the engine and wait until it serves; False when it ended before.
@@ -69,6 +58,10 @@ class EngineSupervisor:
         log.info("the engine serves", pid=process.pid)
         self._watcher.start()
         return True
+
+    def retire(self) -> None:
+        """From now on the service no longer depends on it."""
+        self._is_retired = True
 
     def stop(self) -> None:
         """Let the engine end, and end it when it does not."""
@@ -108,7 +101,8 @@ class EngineSupervisor:
             process.join()
             forget_gauges(process)
             if process.exitcode == EXIT_CONFIGURATION:
-                os.kill(os.getpid(), signal.SIGTERM)  # Hypercorn stops the workers
+                if not self._is_retired:
+                    os.kill(os.getpid(), signal.SIGTERM)  # Hypercorn stops the workers
                 return
             log.error("the engine ended and is started again", exit_status=process.exitcode)
             is_short = time.monotonic() - started_s < SHORT_LIFE_S

@@ -75,10 +75,10 @@ class Reloader:
 
     def _reload(self) -> str | None:
         """Return None, or why it failed."""
-        if self._workers is None or self._current is None:
+        if self._workers is None or self._current is None or not self._workers.has_begun:
             return "the service is starting"
         try:
-            generation = self._new(self._read())
+            generation = self._new(self._settings_after(self._current.settings))
         except ConfigurationError as error:
             return str(error)
         try:
@@ -86,11 +86,19 @@ class Reloader:
                 return self._given_up(generation, "the engine ended before it served")
             if not self._workers.replace(generation):
                 return self._given_up(generation, "a worker ended before it served")
-        except OSError as error:
-            return self._given_up(generation, f"no process could be started: {error}")
+        except Exception as error:  # noqa: BLE001 - whatever it is, what serves goes on
+            return self._given_up(generation, f"no process could be started: {type(error).__name__}: {error}")
         old, self._current = self._current, generation
+        if old.engine is not None:
+            old.engine.retire()
         threading.Thread(target=self._retire, args=(old,), name="retire", daemon=True).start()
         return None
+
+    def _settings_after(self, old: Settings) -> Settings:
+        settings = self._read()
+        if settings.admin_bind != old.admin_bind:
+            raise ConfigurationError("LLM_ADMIN_BIND: the launcher listens there; a restart can change it")
+        return settings
 
     def _retire(self, generation: Generation) -> None:
         if self._workers is not None:

@@ -17,6 +17,7 @@ from multiprocessing.context import SpawnContext, SpawnProcess
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any, Protocol
+from weakref import WeakKeyDictionary
 
 import hypercorn.run
 import structlog
@@ -49,7 +50,7 @@ class WorkerSupervision:
         self._trial: list[BaseProcess] = []
         self._retired: dict[int, list[BaseProcess]] = {}
         self._now = now
-        self._began_s = now()
+        self._started_s: WeakKeyDictionary[BaseProcess, float] = WeakKeyDictionary()
         self._num_short_lives = 0
 
     def install(self) -> None:
@@ -65,19 +66,20 @@ class WorkerSupervision:
         Returns:
             The status that the service must end with, or 0.
         """
-        ended = [process for process in processes if process.exitcode is not None]
-        for process in ended:
-            process.join()
-            processes.remove(process)
+        with self._lock:
+            ended = [process for process in processes if process.exitcode is not None]
+            for process in ended:
+                process.join()
+                processes.remove(process)
         failed = next((process for process in ended if process.exitcode), None)
         if failed is None:
             return 0
         status = failed.exitcode or 0
-        if self.generation.start_failure.exists() or self._is_hopeless():
+        if self.generation.start_failure.exists() or self._is_hopeless(failed):
             return status
         for process in ended:
             forget_gauges(process)
-        log.error("a worker ended and is replaced", pid=failed.pid, exit_status=status)
+            log.error("a worker ended and is replaced", pid=process.pid, exit_status=process.exitcode)
         return 0
 
     def populate(  # noqa: PLR0917 - Hypercorn's own signature
@@ -94,7 +96,9 @@ class WorkerSupervision:
             self._processes = processes
             self._launch = _Launch(config, worker, sockets, stop, context)
             while len(processes) < config.workers:
-                processes.append(self._launch.start(self.generation, is_trial=False)[0])
+                process, _ = self._launch.start(self.generation, is_trial=False)
+                self._started_s[process] = self._now()
+                processes.append(process)
 
     def wait(self, _: Iterable[int], timeout: float | None = None) -> list[Any]:
         """Return when one of the workers has ended, whichever serve by then, or so many seconds have passed.
@@ -111,6 +115,11 @@ class WorkerSupervision:
                 return ready
             self._changed.recv()
 
+    @property
+    def has_begun(self) -> bool:
+        """Whether the first workers were started."""
+        return self._launch is not None
+
     def replace(self, generation: "Team") -> bool:
         """Start workers of another generation; once all of them serve, retire those that do now.
 
@@ -118,7 +127,7 @@ class WorkerSupervision:
             False where a new worker ended before it served: the others are ended, and nothing has changed.
 
         Raises:
-            OSError: one could not even be started; with the same end.
+            Exception: one could not even be started; with the same end.
         """
         launch = self._launch
         if launch is None:
@@ -127,9 +136,10 @@ class WorkerSupervision:
         try:
             for _ in range(launch.config.workers):
                 process, report = launch.start(generation, is_trial=True)
+                self._started_s[process] = self._now()
                 self._trial.append(process)
                 reports.append((process, report))
-        except OSError:
+        except Exception:
             self.end_trial()
             raise
         if not all(has_started(process, report) for process, report in reports):
@@ -168,11 +178,9 @@ class WorkerSupervision:
             process.join()
             forget_gauges(process)
 
-    def _is_hopeless(self) -> bool:
-        now_s = self._now()
-        is_short = now_s - self._began_s < SHORT_LIFE_S
+    def _is_hopeless(self, failed: BaseProcess) -> bool:
+        is_short = self._now() - self._started_s[failed] < SHORT_LIFE_S
         self._num_short_lives = self._num_short_lives + 1 if is_short else 0
-        self._began_s = now_s
         return self._num_short_lives > MAX_SHORT_LIVES
 
 
