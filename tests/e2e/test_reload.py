@@ -131,6 +131,7 @@ def test_a_configuration_that_cannot_work_changes_nothing_and_is_told_once(tmp_p
     (tmp_path / "broken.py").write_text("class Broken(:\n", encoding="utf-8")
     broken = [
         ({"LLM_MAX_BODY_BYTES": "many"}, "LLM_MAX_BODY_BYTES"),
+        ({"LLM_ADMIN_BIND": "127.0.0.1:9"}, "LLM_ADMIN_BIND"),
         ({"FLASK_LLM_WORKFLOW_CLASS": "broken.Broken"}, "SyntaxError"),
         ({"LLM_BACKEND": "onnxruntime", "LLM_MODEL": str(tmp_path / "no-model")}, "no-model"),
     ]

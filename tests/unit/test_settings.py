@@ -127,3 +127,13 @@ def test_every_setting_has_a_default() -> None:
     required: list[Any] = [name for name, field in Settings.model_fields.items() if field.is_required()]
 
     assert required == []
+
+
+def test_settings_that_are_no_text_are_a_configuration_error(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / ".env").write_bytes(b"LLM_SERVICE_ID=\xff\n")
+
+    with pytest.raises(ConfigurationError, match=r"\.env cannot be read: UnicodeDecodeError"):
+        read_settings()
