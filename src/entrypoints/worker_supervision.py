@@ -96,9 +96,7 @@ class WorkerSupervision:
             self._processes = processes
             self._launch = _Launch(config, worker, sockets, stop, context)
             while len(processes) < config.workers:
-                process, _ = self._launch.start(self.generation, is_trial=False)
-                self._started_s[process] = self._now()
-                processes.append(process)
+                processes.append(self._start(self._launch, self.generation, is_trial=False)[0])
 
     def wait(self, _: Iterable[int], timeout: float | None = None) -> list[Any]:
         """Return when one of the workers has ended, whichever serve by then, or so many seconds have passed.
@@ -135,8 +133,7 @@ class WorkerSupervision:
         reports = []
         try:
             for _ in range(launch.config.workers):
-                process, report = launch.start(generation, is_trial=True)
-                self._started_s[process] = self._now()
+                process, report = self._start(launch, generation, is_trial=True)
                 self._trial.append(process)
                 reports.append((process, report))
         except Exception:
@@ -177,6 +174,13 @@ class WorkerSupervision:
             process.kill()
             process.join()
             forget_gauges(process)
+
+    def _start(
+        self, launch: "_Launch", generation: "Team", *, is_trial: bool
+    ) -> tuple[SpawnProcess, Connection]:
+        process, report = launch.start(generation, is_trial=is_trial)
+        self._started_s[process] = self._now()
+        return process, report
 
     def _is_hopeless(self, failed: BaseProcess) -> bool:
         is_short = self._now() - self._started_s[failed] < SHORT_LIFE_S

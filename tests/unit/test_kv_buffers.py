@@ -1,11 +1,12 @@
 """KV buffers: both kinds do the same, shown on the CPU."""
 
 import ctypes
-from pathlib import Path
+import os
 from typing import Any
 
 import numpy as np
 import pytest
+from bench.server_process import size_bytes
 
 from adapters.onnx.kv_buffers import DeviceKVBuffers, HostKVBuffers, KVBuffers, numpy_dtype
 from adapters.onnx.prefix_cache import BLOCK_TOKENS, NewBlocks
@@ -72,18 +73,12 @@ def test_a_trimmed_slot_keeps_its_first_positions_and_leaves_others_alone() -> N
         array[1] = 2  # it can be taken again
         assert (array[1] == 2).all()
         array[1, :, 112:496] = 1
-    resident_bytes()  # what reading takes is taken by then
-    taken_bytes = resident_bytes()
+    size_bytes(os.getpid(), "Rss")  # what reading takes is taken by then
+    taken_bytes = size_bytes(os.getpid(), "Rss")
 
     buffers.trim_slot(1, 0, 2048)
 
-    assert taken_bytes - resident_bytes() > 2 * 2 * 2048 * 64 * 4 * 0.9
-
-
-def resident_bytes() -> int:
-    """Counted page by page: the sum that `statm` gives lags by some hundred pages for each processor."""
-    lines = Path("/proc/self/smaps_rollup").read_text(encoding="ascii").splitlines()
-    return next(int(line.split()[1]) for line in lines if line.startswith("Rss:")) * 1024
+    assert taken_bytes - size_bytes(os.getpid(), "Rss") > 2 * 2 * 2048 * 64 * 4 * 0.9
 
 
 def test_a_slot_smaller_than_a_page_is_not_trimmed(buffers: KVBuffers) -> None:

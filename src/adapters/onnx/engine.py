@@ -252,19 +252,7 @@ class Engine:
             num_tokens = self._budget.next_chunk(num_forced) if num_forced >= CHUNK_STEP_TOKENS else 0
             if num_tokens < CHUNK_STEP_TOKENS:
                 continue
-            self._feed(sequence, num_tokens)
-
-    def _feed(self, sequence: Sequence, num_tokens: int) -> None:
-        """Read tokens of an answer that it has and the model has not, and choose nothing."""
-        token_ids = sequence.unread(num_tokens)
-        started_s = time.perf_counter()
-        try:
-            self._model.prefill(sequence.held_slot, token_ids, sequence.num_cached, num_logits=0)
-        except BackendError as error:
-            self._end([sequence], error)
-            return
-        self._budget.prefilled(num_tokens, time.perf_counter() - started_s)
-        sequence.num_cached += num_tokens
+            self._read(sequence, num_tokens)
 
     def _decode(self, decoding: list[Sequence], prefilling: Work | None) -> None:
         token_ids, lengths = _rows_of(decoding)
@@ -319,7 +307,7 @@ class Engine:
         """Decode a sole sequence: several tokens in one pass, where they are forced or can be guessed."""
         fed = sequence.token_ids(sequence.num_cached, sequence.num_tokens)
         if len(fed) > self._budget.max_chunk_tokens:
-            self._feed(sequence, self._budget.max_chunk_tokens)
+            self._read(sequence, self._budget.max_chunk_tokens)
             return
         guesses = sequence.lookup.draft(self._pass_costs) if sequence.lookup is not None else []
         guesses = guesses[: sequence.max_tokens - len(sequence.output_ids) - 1]
