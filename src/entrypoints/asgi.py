@@ -8,7 +8,6 @@ from adapters.telemetry.logs import configure_logs
 from domain.errors import ConfigurationError
 from entrypoints.connections import ConnectionLimits, Connections
 from entrypoints.container import build_container, build_tracer
-from entrypoints.engine_socket import engine_socket
 from entrypoints.http.app import create_app
 from entrypoints.parent_watch import end_with_launcher
 from entrypoints.start_failure import end_process
@@ -27,7 +26,8 @@ try:
     settings = read_settings() if worker is None else worker.settings
     tracer = build_tracer(settings)
     configure_logs(settings.log_level, settings.log_format, tracer)
-    container = build_container(settings, engine_socket=engine_socket(), tracer=tracer, worker=worker)
+    engine_socket = None if worker is None else worker.engine_socket
+    container = build_container(settings, engine_socket=engine_socket, tracer=tracer, worker=worker)
     app = create_app(container, on_start_failure=end_process, on_start=started)
     limits = ConnectionLimits(settings.max_connections, settings.header_timeout_s)
     Connections(limits, container.drain).install()

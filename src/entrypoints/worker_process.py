@@ -16,7 +16,6 @@ from typing import Any, Protocol
 from adapters.settings import Settings
 from domain.drain import Drain
 from entrypoints.child_process import SERVES
-from entrypoints.engine_socket import ENGINE_SOCKET
 from entrypoints.start_failure import START_FAILURE_FILE, be_quiet
 
 RETIREMENT_S = 600.0
@@ -65,6 +64,11 @@ class Worker:
         return self._orders.settings
 
     @property
+    def engine_socket(self) -> Path | None:
+        """Where the engine listens; None: this process has the model itself."""
+        return self._orders.engine_socket
+
+    @property
     def num_workers(self) -> int:
         """Workers that serve side by side, this one included."""
         return int(self._config.workers)
@@ -102,9 +106,6 @@ def run_worker(worker: Callable[..., None], config: Any, sockets: Any, orders: W
     global _worker  # noqa: PLW0603 - the application is imported by its name, and asks below
     _worker = Worker(orders, config)
     os.environ[START_FAILURE_FILE] = str(orders.start_failure)
-    os.environ.pop(ENGINE_SOCKET, None)
-    if orders.engine_socket is not None:
-        os.environ[ENGINE_SOCKET] = str(orders.engine_socket)
     if orders.is_trial:
         be_quiet()
     worker(config=config, sockets=sockets, shutdown_event=_worker)
