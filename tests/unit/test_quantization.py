@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from adapters.onnx.builder.options import BLOCK_SIZE
+from adapters.onnx.builder.options import BLOCK_SIZE, WIDE_BLOCK_SIZE
 from adapters.onnx.builder.quantization import (
     BlockQuantized,
     has_byte_blocks,
@@ -22,21 +22,23 @@ def unpacked(values: np.ndarray, bits: int, count: int) -> np.ndarray:
 
 def dequantized(quantized: BlockQuantized, num_in: int) -> np.ndarray:
     num_blocks = quantized.scales.shape[1]
-    levels = unpacked(quantized.values, quantized.bits, BLOCK_SIZE).astype(np.float64)
+    block_size = quantized.values.shape[2] * 8 // quantized.bits
+    levels = unpacked(quantized.values, quantized.bits, block_size).astype(np.float64)
     zero_points = unpacked(quantized.zero_points, quantized.bits, num_blocks)[..., np.newaxis]
     weights = (levels - zero_points) * quantized.scales[..., np.newaxis]
     return np.asarray(weights.reshape(len(weights), -1)[:, :num_in])
 
 
 @pytest.mark.parametrize("bits", [8, 4])
+@pytest.mark.parametrize("block_size", [BLOCK_SIZE, WIDE_BLOCK_SIZE])
 @pytest.mark.parametrize("num_in", [32, 96, 100, 7])
-def test_each_weight_is_within_half_a_step(bits: int, num_in: int) -> None:
+def test_each_weight_is_within_half_a_step(bits: int, block_size: int, num_in: int) -> None:
     weight = np.random.default_rng(0).normal(0, 1, (5, num_in)).astype(np.float32)
 
-    quantized = quantize_blocks(weight, bits)
+    quantized = quantize_blocks(weight, bits, block_size)
 
     error = np.abs(dequantized(quantized, num_in) - weight)
-    step = np.repeat(quantized.scales, BLOCK_SIZE, axis=1)[:, :num_in]
+    step = np.repeat(quantized.scales, block_size, axis=1)[:, :num_in]
     # rounding the zero point moves the ends of the range by another half step
     assert (error <= step * 1.001).all()
     assert np.median(error / step) < 0.3

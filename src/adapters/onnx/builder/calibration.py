@@ -68,7 +68,7 @@ def calibrate(source: ModelSource, folder: Path, report: BuildReporter) -> Smoot
         layers.append(_layer_smoothing(source, layer, run))
         hidden = run.output
         report.advance()
-    return Smoothing(tuple(layers), _maximum(_final_norm(source, hidden)))
+    return tuple(layers)
 
 
 def _token_ids(
@@ -139,6 +139,7 @@ def _layer_smoothing(source: ModelSource, layer: int, run: _LayerRun) -> LayerSm
     of_v = scales(
         shared_by_group(config, _maxima(run.attention_output)),
         shared_by_group(config, o_maxima)[np.newaxis],
+        ALPHA,
     )
     return LayerSmoothing(
         attention_input=_smoothed(run.attention_input, qkv),
@@ -146,19 +147,13 @@ def _layer_smoothing(source: ModelSource, layer: int, run: _LayerRun) -> LayerSm
             of_v, _maximum(run.attention_output / repeated_for_group(config, of_v))
         ),
         mlp_input=_smoothed(run.mlp_input, gate_up),
-        mlp_output=_smoothed(run.mlp_output, source.weight("down", layer), ALPHA_OF_DOWN),
+        mlp_output_divisors=scales(_maxima(run.mlp_output), source.weight("down", layer), ALPHA_OF_DOWN),
     )
 
 
-def _smoothed(activations: Floats, weight: Floats, alpha: float = ALPHA) -> SmoothedInput:
-    divisors = scales(_maxima(activations), weight, alpha)
+def _smoothed(activations: Floats, weight: Floats) -> SmoothedInput:
+    divisors = scales(_maxima(activations), weight, ALPHA)
     return SmoothedInput(divisors, _maximum(activations / divisors))
-
-
-def _final_norm(source: ModelSource, hidden: Floats) -> Floats:
-    mean_square = (hidden**2).mean(axis=-1, keepdims=True)
-    normed = hidden / np.sqrt(mean_square + source.config.norm_epsilon)
-    return np.asarray(normed * source.weight("final_norm"), np.float32)
 
 
 def _maxima(activations: Floats) -> Floats:

@@ -19,8 +19,8 @@ from onnx import TensorProto, helper
 from adapters.onnx.builder.architecture import Floats
 from adapters.onnx.builder.attention import Attention
 from adapters.onnx.builder.graph import MICROSOFT, GraphWriter
-from adapters.onnx.builder.options import BuildOptions, Precision
-from adapters.onnx.builder.quantization import has_byte_blocks
+from adapters.onnx.builder.options import WIDE_BLOCK_SIZE, BuildOptions, Precision
+from adapters.onnx.builder.quantization import BITS_OF_A_BYTE, has_byte_blocks
 from adapters.onnx.builder.report import BuildReporter
 from adapters.onnx.builder.smoothing import LayerSmoothing, SmoothedSource, Smoothing
 from adapters.onnx.builder.source import ModelSource
@@ -112,9 +112,7 @@ class Decoder:
         axis = self._writer.constant("logits_axis", np.array([1], np.int64))
         chosen = self._writer.node("Slice", [hidden, start, end, axis], ["head.input"])
         weight = self._source.weight("embedding" if self._config.is_head_tied else "head")
-        maximum = None if self._smoothing is None else self._smoothing.head_input_maximum
-        precision = self._options.precision_of_head
-        output = self._matmul("head", chosen, weight, precision, maximum, has_two_bytes=True)
+        output = self._block_matmul("head", chosen, weight, self._options.precision_of_head)
         self._writer.node("Identity", [output], ["logits"])
 
     def signature(self) -> tuple[list[onnx.ValueInfoProto], list[onnx.ValueInfoProto]]:
@@ -186,9 +184,7 @@ class Decoder:
         gate, up = writer.split(both, [f"{name}.gate", f"{name}.up"], sizes)
         silu = writer.node("QuickGelu", [gate], [f"{name}.gate.silu"], domain=MICROSOFT, alpha=1.0)
         product = writer.node("Mul", [silu, up], [f"{name}.mlp.product"])
-        down = self._source.weight("down", layer)
-        maximum = None if smoothing is None else smoothing.mlp_output.maximum
-        return self._matmul(f"{name}.down", product, down, precision, maximum, has_two_bytes=True)
+        return self._block_matmul(f"{name}.down", product, self._source.weight("down", layer), precision)
 
     def _matmul(
         self,
@@ -198,16 +194,19 @@ class Decoder:
         precision: Precision,
         maximum: float | None,
         *,
-        has_two_bytes: bool = False,
         bias: Floats | None = None,
     ) -> str:
         if precision is not Precision.INT8_SMOOTH:
             return self._writer.matmul(name, source, weight, precision, bias)
         if maximum is None:
             raise ValueError(f"{name}: {precision} needs a calibration")
-        if has_two_bytes:
-            return self._writer.two_byte_matmul(name, source, weight, maximum)
         return self._writer.int8_matmul(name, source, weight, maximum, bias)
 
+    def _block_matmul(self, name: str, source: str, weight: Floats, precision: Precision) -> str:
+        """Add a product whose inputs differ too much for one scale."""
+        if precision is not Precision.INT8_SMOOTH:
+            return self._writer.matmul(name, source, weight, precision)
+        return self._writer.block_matmul(name, source, weight, BITS_OF_A_BYTE, WIDE_BLOCK_SIZE)
+
     def _smoothing_of(self, layer: int) -> LayerSmoothing | None:
-        return None if self._smoothing is None else self._smoothing.layers[layer]
+        return None if self._smoothing is None else self._smoothing[layer]

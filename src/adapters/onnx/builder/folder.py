@@ -22,7 +22,7 @@ from domain.errors import ConfigurationError
 if TYPE_CHECKING:
     from adapters.onnx.builder.source import ModelSource
 
-FORMAT_VERSION = 7
+FORMAT_VERSION = 8
 """Raised when the builder writes other graphs, so that folders built before are built again."""
 MODEL_FILE = "model.onnx"
 INT4_WARNING = (
@@ -91,7 +91,7 @@ def _build(
     try:
         checkpoint.write_tokenizer(partial)
         smoothing = None
-        if Precision.INT8_SMOOTH in {options.precision, options.precision_of_head}:
+        if options.precision is Precision.INT8_SMOOTH:
             report.start(f"calibrating {destination.name}", num_layers)
             smoothing = calibrate(checkpoint, partial, report)
         report.start(f"building {destination.name}", num_layers + 3)

@@ -24,8 +24,6 @@ ALIGNMENT_BYTES = 4096
 ACCURACY_LEVEL = 4
 """``MatMulNBits`` quantises its activations to int8 too: the fast kernels on a CPU."""
 INPUT_ZERO_POINT = 128
-STEPS_OF_A_BYTE = 254
-"""Of the next byte in one of this: a rest is at most half a step, a byte holds 127."""
 _BITS = {Precision.INT8_BLOCK: 8, Precision.INT4_BLOCK: 4}
 
 
@@ -109,24 +107,42 @@ class GraphWriter:
 
         ``int8_smooth`` is ``int8_matmul``'s.
         """
-        output = f"{name}.output"
         if precision is Precision.FP32:
-            self.node("MatMul", [source, self.weight(f"{name}.weight", weight.T)], [output])
+            weights = self.weight(f"{name}.weight", weight.T)
+            output = self.node("MatMul", [source, weights], [f"{name}.output"])
         else:
-            self.node(
-                "MatMulNBits",
-                [source, *self._quantized_weights(name, weight, _BITS[precision])],
-                [output],
-                domain=MICROSOFT,
-                N=weight.shape[0],
-                K=weight.shape[1],
-                bits=_BITS[precision],
-                block_size=BLOCK_SIZE,
-                accuracy_level=ACCURACY_LEVEL,
-            )
+            output = self.block_matmul(name, source, weight, _BITS[precision], BLOCK_SIZE)
         if bias is None:
             return output
         return self.node("Add", [output, self.weight(f"{name}.bias", bias)], [f"{name}.biased"])
+
+    def block_matmul(self, name: str, source: str, weight: Floats, bits: int, block_size: int) -> str:
+        """Add ``source @ weight.T`` with weights in blocks, and each row of inputs in blocks of 8 bits.
+
+        Args:
+            name: of the weight.
+            source: the input.
+            weight: ``float32[out, in]``.
+            bits: of a weight, 8 or 4.
+            block_size: inputs of a block.
+        """
+        quantized = quantize_blocks(weight, bits, block_size)
+        return self.node(
+            "MatMulNBits",
+            [
+                source,
+                self.weight(f"{name}.values", quantized.values),
+                self.weight(f"{name}.scales", quantized.scales.reshape(-1)),
+                self.weight(f"{name}.zero_points", quantized.zero_points.reshape(-1)),
+            ],
+            [f"{name}.output"],
+            domain=MICROSOFT,
+            N=weight.shape[0],
+            K=weight.shape[1],
+            bits=bits,
+            block_size=block_size,
+            accuracy_level=ACCURACY_LEVEL,
+        )
 
     def int8_matmul(
         self, name: str, source: str, weight: Floats, maximum: float, bias: Floats | None = None
@@ -143,28 +159,16 @@ class GraphWriter:
             maximum: the largest magnitude of the input; what is larger counts as that.
             bias: ``float32[out]``.
         """
-        by = self._byte_scale(name, maximum / HIGHEST_SIGNED_BYTE)
-        rows = self.node("QuantizeLinear", [source, *by], [f"{name}.bytes"])
-        return self._byte_product(name, rows, by, weight, bias)
-
-    def two_byte_matmul(self, name: str, source: str, weight: Floats, maximum: float) -> str:
-        """Add ``int8_matmul`` with two bytes of each input, where small ones matter beside large ones.
-
-        The second byte holds what the first left. Both are rows of one product, so that the weights are read
-        once.
-        """
-        by = self._byte_scale(name, maximum / HIGHEST_SIGNED_BYTE)
-        first = self.node("QuantizeLinear", [source, *by], [f"{name}.first_bytes"])
-        counted = self.node("DequantizeLinear", [first, *by], [f"{name}.counted"])
-        rest = self.node("Sub", [source, counted], [f"{name}.rest"])
-        finer = self._byte_scale(f"{name}.rest", maximum / HIGHEST_SIGNED_BYTE / STEPS_OF_A_BYTE)
-        second = self.node("QuantizeLinear", [rest, *finer], [f"{name}.second_bytes"])
-        rows = self.node("Concat", [first, second], [f"{name}.bytes"], axis=0)
-        parts = [f"{name}.of_first", f"{name}.of_second"]
-        self.node("Split", [self._byte_product(name, rows, by, weight)], parts, axis=0, num_outputs=2)
-        step = self.constant(f"{name}.step", np.array(1 / STEPS_OF_A_BYTE, np.float32))
-        small = self.node("Mul", [parts[1], step], [f"{name}.small"])
-        return self.node("Add", [parts[0], small], [f"{name}.output"])
+        scale = self.constant(f"{name}.scale", np.array(maximum / HIGHEST_SIGNED_BYTE, np.float32))
+        zero_point = self.constant(f"{name}.zero_point", np.array(INPUT_ZERO_POINT, np.uint8))
+        rows = self.node("QuantizeLinear", [source, scale, zero_point], [f"{name}.bytes"])
+        quantized = quantize_channels(weight)
+        values = self.weight(f"{name}.values", quantized.values.T)
+        scales = self.weight(f"{name}.scales", quantized.scales)
+        factors = [rows, values, scale, scales, zero_point, ""]
+        if bias is not None:
+            factors.append(self.weight(f"{name}.bias", bias))
+        return self.node("MatMulIntegerToFloat", factors, [f"{name}.product"], domain=MICROSOFT)
 
     def split(self, source: str, outputs: Sequence[str], sizes: Sequence[int]) -> Sequence[str]:
         """Cut the last axis into parts of these sizes; returns the outputs."""
@@ -215,29 +219,3 @@ class GraphWriter:
         branch = helper.make_graph(self._nodes, outputs[0].name, [], outputs)
         self._nodes = outside
         return branch
-
-    def _byte_scale(self, name: str, step: float) -> list[str]:
-        zero_point = np.array(INPUT_ZERO_POINT, np.uint8)
-        return [
-            self.constant(f"{name}.scale", np.array(step, np.float32)),
-            self.constant(f"{name}.zero_point", zero_point),
-        ]
-
-    def _byte_product(
-        self, name: str, rows: str, by: list[str], weight: Floats, bias: Floats | None = None
-    ) -> str:
-        quantized = quantize_channels(weight)
-        values = self.weight(f"{name}.values", quantized.values.T)
-        scales = self.weight(f"{name}.scales", quantized.scales)
-        factors = [rows, values, by[0], scales, by[1], ""]
-        if bias is not None:
-            factors.append(self.weight(f"{name}.bias", bias))
-        return self.node("MatMulIntegerToFloat", factors, [f"{name}.product"], domain=MICROSOFT)
-
-    def _quantized_weights(self, name: str, weight: Floats, bits: int) -> list[str]:
-        quantized = quantize_blocks(weight, bits)
-        return [
-            self.weight(f"{name}.values", quantized.values),
-            self.weight(f"{name}.scales", quantized.scales.reshape(-1)),
-            self.weight(f"{name}.zero_points", quantized.zero_points.reshape(-1)),
-        ]

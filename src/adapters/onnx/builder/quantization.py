@@ -1,7 +1,7 @@
 """Quantisation in the layouts of ONNX Runtime's kernels.
 
 In blocks (``com.microsoft.MatMulNBits`` and ``GatherBlockQuantized``): each row of a weight ``[out, in]`` is
-cut into blocks of 32 inputs. A block keeps a float scale and an integer zero point:
+cut into blocks of inputs. A block keeps a float scale and an integer zero point:
 ``w ≈ (q - zero_point) * scale``, rounded to nearest, with 0 always exact. A block that was quantised before
 by a scale alone (GGUF's Q8_0) keeps its values.
 
@@ -29,16 +29,16 @@ class BlockQuantized:
 
     bits: int
     values: Bytes
-    """``uint8[out, blocks, 32 * bits / 8]``."""
+    """``uint8[out, blocks, block_size * bits / 8]``."""
     scales: Floats
     """``float32[out, blocks]``."""
     zero_points: Bytes
     """``uint8[out, ceil(blocks * bits / 8)]``."""
 
 
-def quantize_blocks(weight: Floats, bits: int) -> BlockQuantized:
+def quantize_blocks(weight: Floats, bits: int, block_size: int = BLOCK_SIZE) -> BlockQuantized:
     """Quantise ``float32[out, in]`` to 8 or 4 bits; a last block that is not full is filled with zeros."""
-    blocks = _blocks(weight)
+    blocks = _blocks(weight, block_size)
     highest_level = 2**bits - 1
     low = np.minimum(blocks.min(axis=-1), 0)
     high = np.maximum(blocks.max(axis=-1), 0)
@@ -59,7 +59,7 @@ def quantize_blocks(weight: Floats, bits: int) -> BlockQuantized:
 
 def has_byte_blocks(weight: Floats) -> bool:
     """Tell whether ``quantize_blocks(weight, 8)`` loses nothing of ``float32[out, in]``."""
-    return bool(_own_scales(_blocks(weight), HIGHEST_SIGNED_BYTE)[0].all())
+    return bool(_own_scales(_blocks(weight, BLOCK_SIZE), HIGHEST_SIGNED_BYTE)[0].all())
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,9 +82,9 @@ def quantize_channels(weight: Floats) -> ChannelQuantized:
     return ChannelQuantized(np.rint(weight / scales[:, np.newaxis]).astype(np.int8), scales)
 
 
-def _blocks(weight: Floats) -> Floats:
+def _blocks(weight: Floats, block_size: int) -> Floats:
     num_out, num_in = weight.shape
-    return np.pad(weight, ((0, 0), (0, -num_in % BLOCK_SIZE))).reshape(num_out, -1, BLOCK_SIZE)
+    return np.pad(weight, ((0, 0), (0, -num_in % block_size))).reshape(num_out, -1, block_size)
 
 
 def _own_scales(blocks: Floats, highest: int) -> tuple[npt.NDArray[np.bool_], Floats]:

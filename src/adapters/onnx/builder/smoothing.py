@@ -6,7 +6,7 @@ rows of v for o (attention mixes positions, not channels; query heads of a group
 up for down.
 
 A few of down's channels reach a thousand times the others, more than weights take: little of it is moved
-there, and nothing for the head, where it costs more than it gains. Both read their inputs as two bytes.
+there, and nothing for the head, where it costs more than it gains. Both quantise each row's inputs in blocks.
 """
 
 from dataclasses import dataclass
@@ -44,20 +44,15 @@ class LayerSmoothing:
     """Of o; its divisors are ``kv_heads * head_dim``, as v has rows."""
     mlp_input: SmoothedInput
     """Of gate and up: ``hidden`` channels."""
-    mlp_output: SmoothedInput
-    """Of down: ``intermediate`` channels."""
+    mlp_output_divisors: Floats
+    """Of down: ``float32[intermediate]``; how large its inputs get is found row by row as they come."""
 
 
-@dataclass(frozen=True, slots=True)
-class Smoothing:
-    """How to smooth a model's inputs, and how large they get."""
-
-    layers: tuple[LayerSmoothing, ...]
-    head_input_maximum: float
-    """Of the head's input, as it is."""
+Smoothing = tuple[LayerSmoothing, ...]
+"""How to smooth each layer of a model."""
 
 
-def scales(activation_maxima: Floats, weight: Floats, alpha: float = ALPHA) -> Floats:
+def scales(activation_maxima: Floats, weight: Floats, alpha: float) -> Floats:
     """Return what to divide a matrix's inputs by.
 
     Args:
@@ -100,19 +95,19 @@ class SmoothedSource:
         weight = self._source.weight(name, layer)
         if layer is None:
             return weight
-        smoothing = self._smoothing.layers[layer]
+        smoothing = self._smoothing[layer]
         attention_output = repeated_for_group(self.config, smoothing.attention_output.divisors)
         of_inputs = {
             **dict.fromkeys(("q", "k", "v"), smoothing.attention_input.divisors),
             "o": attention_output,
             **dict.fromkeys(("gate", "up"), smoothing.mlp_input.divisors),
-            "down": smoothing.mlp_output.divisors,
+            "down": smoothing.mlp_output_divisors,
         }
         of_outputs = {
             "attention_norm": smoothing.attention_input.divisors,
             **dict.fromkeys(("v", "v_bias"), smoothing.attention_output.divisors),
             "mlp_norm": smoothing.mlp_input.divisors,
-            "up": smoothing.mlp_output.divisors,
+            "up": smoothing.mlp_output_divisors,
         }
         if name in of_inputs:
             weight = weight * of_inputs[name]
