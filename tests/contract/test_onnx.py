@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import math
 import re
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
@@ -81,13 +80,15 @@ def assert_same_up_to_near_ties(one: list[TokenLogprob], other: list[TokenLogpro
 
 async def test_a_label_scores_what_its_tokens_would_be_generated_with(smollm2: OnnxTextGenerator) -> None:
     messages = [ChatMessage("user", "What is the capital of France? One word.")]
-    generation = await collect(smollm2.generate(Prompt(messages, SamplingParameters(max_tokens=3))))
+    generated = await tokens_of(smollm2, Prompt(messages, SamplingParameters(max_tokens=3, top_logprobs=0)))
+    label = b"".join(token.token_bytes for token in generated).decode()
 
-    scores = await smollm2.score_labels(messages, [generation.text, generation.text[::-1]])
+    scores = await smollm2.score_labels(messages, [label, label[::-1]])
 
     said, reversed_ = scores.log_probabilities.values()
-    assert said > math.log(0.1)
-    assert said > reversed_
+    expected = sum(token.logprob for token in generated)
+    assert said == pytest.approx(expected, abs=len(generated) * NEAR_TIE)
+    assert said > reversed_ + 10
 
 
 async def test_the_provider_in_use_is_the_sessions(smollm2: OnnxTextGenerator) -> None:

@@ -25,6 +25,9 @@ CHUNK_PAST_KEY, CHUNK_PAST_VALUE = "chunk_past.%d.key", "chunk_past.%d.value"
 CHUNK_PRESENT_KEY, CHUNK_PRESENT_VALUE = "chunk_present.%d.key", "chunk_present.%d.value"
 
 ROPE = "cos_cache", "sin_cache"
+SCALE_EXPONENT = -0.25
+"""Of ``head_dim``: queries and keys are scaled as they are rotated, and their product by both. Where it has
+nothing to scale, ONNX Runtime multiplies a single query in half the time (MLAS's kernel for one row)."""
 HAS_CHUNK = "has_chunk"
 AS_ROWS = "as_rows"
 """The shape of rows: a batch of one token each."""
@@ -45,7 +48,9 @@ class Attention:
         self._config = config
         self._writer = writer
         self._takes_chunks = takes_chunks
-        rope = [writer.weight(name, cache) for name, cache in zip(ROPE, cos_sin_caches(config), strict=True)]
+        scale = np.float32(config.head_dim**SCALE_EXPONENT)
+        caches = zip(ROPE, cos_sin_caches(config), strict=True)
+        rope = [writer.weight(name, cache * scale) for name, cache in caches]
         self._of_rows = [*self._lengths_of_rows(), *rope]
         self._of_chunk = [*self._lengths_of_chunk(), *rope] if takes_chunks else []
 
@@ -118,7 +123,7 @@ class Attention:
             domain=MICROSOFT,
             num_heads=config.num_heads,
             kv_num_heads=config.num_kv_heads,
-            scale=config.head_dim**-0.5,
+            scale=1.0,
             local_window_size=config.sliding_window or -1,
             do_rotary=1,
             rotary_interleaved=0,
