@@ -490,7 +490,8 @@ def test_a_long_forced_run_is_read_in_chunks_beside_other_answers() -> None:
 
     assert text == fixed_text([1, 2], 80, fixed)
     assert other_text == expected_text([3], 100)
-    assert model.prefill_sizes[:5] == [1, 2, 16, 16, 16]
+    assert model.prefill_sizes[:2] == [1, 2]
+    assert all(16 <= size <= 24 for size in model.prefill_sizes[2:4])
 
 
 def test_a_long_forced_run_of_a_sole_answer_is_read_in_chunks() -> None:

@@ -17,7 +17,7 @@ import numpy as np
 from adapters.onnx.engine_observer import EngineObserver, NobodyObserves, tell_of_answer
 from adapters.onnx.logprobs import TokenTexts
 from adapters.onnx.model_runner import ModelRunner
-from adapters.onnx.prefill_budget import CHUNK_STEP_TOKENS, PrefillBudget
+from adapters.onnx.prefill_budget import LEAST_CHUNK_TOKENS, PrefillBudget
 from adapters.onnx.prefix_cache import PrefixCache
 from adapters.onnx.prefix_reuse import PrefixReuse
 from adapters.onnx.prompt_lookup import PassCosts
@@ -183,7 +183,7 @@ class Engine:
             if num_tokens == 0:
                 break
             if is_put_off:
-                self._budget.put_off(num_tokens)
+                self._budget.put_off(num_tokens, work.num_cached)
                 return work, num_tokens
             self._read(work, num_tokens)
         return None
@@ -195,12 +195,16 @@ class Engine:
             self._model.trim_slot(work.held_slot, work.num_tokens + EXPECTED_ANSWER_TOKENS)
         if work.num_cached == 0 and not isinstance(work, TextEmbedding):
             self._prefixes.begin(work)
-        num_tokens = self._budget.next_chunk(work.num_tokens - work.num_cached, is_beside=is_beside)
+        num_tokens = self._fitting(work, is_beside=is_beside)
         if work.num_cached + num_tokens == work.num_tokens and isinstance(work, Sequence):
             if self._begin_answer(work):
                 return None
-            num_tokens = self._budget.next_chunk(work.num_tokens - work.num_cached, is_beside=is_beside)
+            num_tokens = self._fitting(work, is_beside=is_beside)
         return num_tokens
+
+    def _fitting(self, work: Work, *, is_beside: bool) -> int:
+        num_left = work.num_tokens - work.num_cached
+        return self._budget.next_chunk(num_left, num_past=work.num_cached, is_beside=is_beside)
 
     def _begin_answer(self, sequence: Sequence) -> bool:
         """Take what the answer must begin with, to be read behind the prompt; returns whether that is all."""
@@ -249,8 +253,8 @@ class Engine:
             decoding = self._scheduler.decoding()
         for sequence in decoding:
             num_forced = sequence.num_tokens - 1 - sequence.num_cached
-            num_tokens = self._budget.next_chunk(num_forced) if num_forced >= CHUNK_STEP_TOKENS else 0
-            if num_tokens < CHUNK_STEP_TOKENS:
+            num_tokens = self._budget.next_chunk(num_forced) if num_forced >= LEAST_CHUNK_TOKENS else 0
+            if num_tokens < LEAST_CHUNK_TOKENS:
                 continue
             self._read(sequence, num_tokens)
 
@@ -290,7 +294,8 @@ class Engine:
         except BackendError as error:
             self._end([*decoding, work], error)
             return
-        self._budget.decoded(time.perf_counter() - started_s, num_beside=num_tokens)
+        duration_s = time.perf_counter() - started_s
+        self._budget.decoded(duration_s, num_beside=num_tokens, num_past=work.num_cached)
         self._take_rows(decoding, logits)
         self._take_chunk(work, num_tokens, behind)
 

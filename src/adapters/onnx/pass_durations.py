@@ -7,6 +7,8 @@ PASS_MEMORY = 0.8
 LEARNING_RATE = 0.3
 TOKENS_AS_COSTLY = 16
 """Of a prompt: as much as a decode step without them, at most; parts a surprise between the two."""
+POSITIONS_AS_COSTLY = 1024
+"""Of its slot, for a token to attend to: as much as the token costs without them, at first."""
 LEAST_SHARE = 0.25
 """Of what a pass takes on average for a token, that a token beside rows takes at least."""
 
@@ -51,44 +53,71 @@ class PassDurations:
 
 
 class DecodeDurations:
-    """How long a decode step takes, and each token of a prompt that is read beside its rows.
+    """How long a decode step takes, and a chunk of a prompt that is read beside its rows.
 
-    Two figures from one measurement: what was not foreseen is put down to both by normalised least mean
-    squares (Nagumo and Noda 1967), so that neither needs steps without the other.
+    A chunk costs for each of its tokens, and for each position that one attends to. The three figures come
+    from one measurement: what was not foreseen is put down to each by its part, by normalised least mean
+    squares (Nagumo and Noda 1967), so that none needs steps without the others.
     """
 
     def __init__(self) -> None:
         self.decode_s = 0.0
         """Without tokens beside; 0 until one ran."""
         self._token_s: float | None = None
+        self._position_s = 0.0
         self._widest = 0.0
 
-    def measured(self, num_beside: int, duration_s: float) -> None:
-        """Take note of a step."""
+    def measured(self, num_beside: int, duration_s: float, *, num_past: int = 0) -> None:
+        """Take note of a step.
+
+        Args:
+            num_beside: tokens of the chunk.
+            duration_s: of the pass.
+            num_past: tokens in the chunk's slot before it.
+        """
         if self.decode_s == 0:
             self.decode_s = duration_s
         if num_beside == 0:
             self.decode_s += LEARNING_RATE * (duration_s - self.decode_s)
             return
+        num_positions = _num_positions(num_beside, num_past)
         least_s = LEAST_SHARE * duration_s / (num_beside + TOKENS_AS_COSTLY)
         if self._token_s is None:
-            self._token_s = max((duration_s - self.decode_s) / num_beside, least_s)
-        error_s = duration_s - self.decode_s - self._token_s * num_beside
-        share = num_beside / TOKENS_AS_COSTLY
-        step_s = LEARNING_RATE * error_s / (1 + share**2)
+            tokens = num_beside + num_positions / POSITIONS_AS_COSTLY
+            self._token_s = max((duration_s - self.decode_s) / tokens, least_s)
+            self._position_s = self._token_s / POSITIONS_AS_COSTLY
+        error_s = duration_s - self.decode_s - self._beside_s(num_beside, num_past)
+        of_tokens = num_beside / TOKENS_AS_COSTLY
+        of_positions = num_positions / (TOKENS_AS_COSTLY * POSITIONS_AS_COSTLY)
+        step_s = LEARNING_RATE * error_s / (1 + of_tokens**2 + of_positions**2)
         self.decode_s = max(self.decode_s + step_s, least_s)
-        self._token_s = max(self._token_s + step_s * share / TOKENS_AS_COSTLY, least_s)
+        self._token_s = max(self._token_s + step_s * of_tokens / TOKENS_AS_COSTLY, least_s)
+        position_step_s = step_s * of_positions / (TOKENS_AS_COSTLY * POSITIONS_AS_COSTLY)
+        self._position_s = max(self._position_s + position_step_s, 0.0)
         self._widest = max(PASS_MEMORY * self._widest, num_beside)
 
-    def beside_s(self, num_tokens: int) -> float:
-        """Return how much longer a step takes with so many tokens beside; 0 where that is not known."""
-        return (self._token_s or 0.0) * num_tokens
+    def beside_s(self, num_tokens: int, num_past: int) -> float:
+        """Return how much longer a step takes with a chunk beside; 0 where that is not known."""
+        return 0.0 if self._token_s is None else self._beside_s(num_tokens, num_past)
 
-    def most_tokens(self, duration_s: float) -> float | None:
+    def most_tokens(self, duration_s: float, num_past: int) -> float | None:
         """Return how many tokens can be read beside in this much more time; None where that is not known.
 
-        No more than twice the widest that was measured: duration grows faster than the tokens.
+        No more than twice the widest that was measured.
         """
         if self._token_s is None:
             return None
-        return min(duration_s / self._token_s, 2 * self._widest)
+        first_s = self._token_s + self._position_s * num_past
+        # of first_s * tokens + position_s / 2 * tokens**2 == duration_s
+        root = math.sqrt(first_s**2 + 2 * self._position_s * duration_s)
+        most = math.inf if duration_s == math.inf else 2 * duration_s / (first_s + root)
+        return min(most, 2 * self._widest)
+
+    def _beside_s(self, num_tokens: int, num_past: int) -> float:
+        token_s = self._token_s or 0.0
+        return token_s * num_tokens + self._position_s * _num_positions(num_tokens, num_past)
+
+
+def _num_positions(num_tokens: int, num_past: int) -> float:
+    """Return how many positions a chunk's tokens attend to, all together."""
+    return num_tokens * (num_past + num_tokens / 2)

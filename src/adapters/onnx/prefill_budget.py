@@ -3,15 +3,17 @@
 A step's reading may take a few times as long as the decode step beside it. How long either takes is measured
 as they run: a pass has a cost of its own, and one for each token. So a prompt that nearly fits is read whole,
 and a step begins a further prompt only where all of it fits. A chunk beside the rows that decode is read in
-their pass, and costs no more than its tokens.
+their pass, and costs no more than its tokens and what they attend to.
 """
 
 import math
 
 from adapters.onnx.pass_durations import DecodeDurations, PassDurations
 
-CHUNK_STEP_TOKENS = 16
-"""Chunks are multiples of this, and no smaller, but for the end of a prompt."""
+CHUNK_STEP_TOKENS = 8
+"""Chunks are multiples of this, but for the end of a prompt."""
+LEAST_CHUNK_TOKENS = 16
+"""However slow the machine is."""
 WAITING_WEIGHT = 2
 """How much more somebody without a first token is held up than somebody whose next token comes late."""
 MAX_OVERRUN = 1.35
@@ -46,34 +48,36 @@ class PrefillBudget:
             held_up = max(1.0, WAITING_WEIGHT * num_waiting / num_decoding)
             self._left_s = self._max_stall * self._decoding.decode_s * held_up
 
-    def next_chunk(self, num_tokens: int, *, is_beside: bool = False) -> int:
+    def next_chunk(self, num_tokens: int, *, num_past: int = 0, is_beside: bool = False) -> int:
         """Return how many to read of a prompt's last ``num_tokens``; 0 where the step has no time for it.
 
         Args:
             num_tokens: what is left to read of it.
+            num_past: what is in its slot already.
             is_beside: whether that is read in the pass that decodes.
         """
         limit = self._left_tokens
         overrun = MAX_OVERRUN_BESIDE if is_beside else MAX_OVERRUN
-        if num_tokens <= min(limit, self._most_tokens(overrun * self._left_s, is_beside=is_beside)):
+        past = num_past if is_beside else None
+        if num_tokens <= min(limit, self._most_tokens(overrun * self._left_s, past)):
             return num_tokens
         if not self._is_first:
             return 0
-        fitting = min(limit, self._most_tokens(self._left_s, is_beside=is_beside))
-        size = max(CHUNK_STEP_TOKENS, int(fitting) // CHUNK_STEP_TOKENS * CHUNK_STEP_TOKENS)
+        fitting = min(limit, self._most_tokens(self._left_s, past))
+        size = max(LEAST_CHUNK_TOKENS, int(fitting) // CHUNK_STEP_TOKENS * CHUNK_STEP_TOKENS)
         size = min(size, limit, num_tokens)
         # a pass of one token rounds otherwise than one of several: the answer would depend on the load
         return size - 1 if num_tokens - size == 1 < size else size
 
-    def put_off(self, num_tokens: int) -> None:
-        """Take note of a chunk that is to be read in the pass that decodes."""
+    def put_off(self, num_tokens: int, num_past: int) -> None:
+        """Take note of a chunk that is to be read in the pass that decodes, behind what is in its slot."""
         self._is_first = False
         self._left_tokens -= num_tokens
-        self._left_s -= self._decoding.beside_s(num_tokens)
+        self._left_s -= self._decoding.beside_s(num_tokens, num_past)
 
-    def decoded(self, duration_s: float, *, num_beside: int = 0) -> None:
-        """Take note of a decode step, and of how many tokens of a prompt were read beside."""
-        self._decoding.measured(num_beside, duration_s)
+    def decoded(self, duration_s: float, *, num_beside: int = 0, num_past: int = 0) -> None:
+        """Take note of a decode step, and of how many tokens of a prompt were read beside, behind others."""
+        self._decoding.measured(num_beside, duration_s, num_past=num_past)
 
     def prefilled(self, num_tokens: int, duration_s: float) -> None:
         """Take note of a chunk that was read in a pass of its own."""
@@ -82,6 +86,6 @@ class PrefillBudget:
         self._left_s -= duration_s
         self._durations.measured(num_tokens, duration_s)
 
-    def _most_tokens(self, duration_s: float, *, is_beside: bool) -> float:
-        most = self._decoding.most_tokens(duration_s) if is_beside else None
+    def _most_tokens(self, duration_s: float, past_beside: int | None) -> float:
+        most = None if past_beside is None else self._decoding.most_tokens(duration_s, past_beside)
         return self._durations.most_tokens(duration_s) if most is None else most
