@@ -86,7 +86,7 @@ class DecodeDurations:
             tokens = num_beside + num_positions / POSITIONS_AS_COSTLY
             self._token_s = max((duration_s - self.decode_s) / tokens, least_s)
             self._position_s = self._token_s / POSITIONS_AS_COSTLY
-        error_s = duration_s - self.decode_s - self._beside_s(num_beside, num_past)
+        error_s = duration_s - self.decode_s - self.beside_s(num_beside, num_past)
         of_tokens = num_beside / TOKENS_AS_COSTLY
         of_positions = num_positions / (TOKENS_AS_COSTLY * POSITIONS_AS_COSTLY)
         step_s = LEARNING_RATE * error_s / (1 + of_tokens**2 + of_positions**2)
@@ -98,7 +98,8 @@ class DecodeDurations:
 
     def beside_s(self, num_tokens: int, num_past: int) -> float:
         """Return how much longer a step takes with a chunk beside; 0 where that is not known."""
-        return 0.0 if self._token_s is None else self._beside_s(num_tokens, num_past)
+        token_s = self._token_s or 0.0
+        return token_s * num_tokens + self._position_s * _num_positions(num_tokens, num_past)
 
     def most_tokens(self, duration_s: float, num_past: int) -> float | None:
         """Return how many tokens can be read beside in this much more time; None where that is not known.
@@ -112,10 +113,6 @@ class DecodeDurations:
         root = math.sqrt(first_s**2 + 2 * self._position_s * duration_s)
         most = math.inf if duration_s == math.inf else 2 * duration_s / (first_s + root)
         return min(most, 2 * self._widest)
-
-    def _beside_s(self, num_tokens: int, num_past: int) -> float:
-        token_s = self._token_s or 0.0
-        return token_s * num_tokens + self._position_s * _num_positions(num_tokens, num_past)
 
 
 def _num_positions(num_tokens: int, num_past: int) -> float:

@@ -105,7 +105,7 @@ class GraphWriter:
     ) -> str:
         """Add ``source @ weight.T + bias`` for ``weight: float32[out, in]``; returns the output's name.
 
-        ``int8_smooth`` is ``int8_matmul``'s.
+        ``int8_smooth`` is ``int8_matmul``'s and ``block_matmul``'s.
         """
         if precision is Precision.FP32:
             weights = self.weight(f"{name}.weight", weight.T)
