@@ -1,11 +1,14 @@
 """Whether the service grows: memory after the first requests and after many, lengths mixed, some cancelled.
 
+Memory is taken while nothing runs: under load it is that of the prompts of the moment.
+
 Usage: python -m bench.soak [--requests 20000] [--quick]
 """
 
 import asyncio
 import random
 import time
+from collections.abc import Iterator
 from contextlib import suppress
 
 import uvloop
@@ -23,20 +26,20 @@ SETS = ("short", "short", "short", "copy", "long")
 WARM_SHARE = 0.1
 """Of the requests, after which memory is taken the first time."""
 NUM_SAMPLES = 20
+REST_S = 2.0
+"""By then an idle service has given back what it gives."""
 
 
 async def soak(server: Server, num_requests: int) -> list[tuple[int, int]]:
     """Send all; returns resident memory in bytes after so many requests, at even steps."""
     client = ChatClient(server.base_url, server.model)
     chance = random.Random("soak")  # noqa: S311 - repeatable, not secret
-    step = max(1, num_requests // NUM_SAMPLES)
     samples: list[tuple[int, int]] = []
-    num_done = num_errors = 0
-    left = iter(range(num_requests))
+    num_errors = 0
 
-    async def caller() -> None:
-        nonlocal num_done, num_errors
-        for index in left:
+    async def caller(indices: Iterator[int]) -> None:
+        nonlocal num_errors
+        for index in indices:
             messages = PROMPT_SETS[chance.choice(SETS)](chance, index)
             asking = client.ask(messages, max_tokens=NUM_TOKENS, ignore_eos=True)
             if chance.random() < CANCELLED_SHARE:
@@ -45,12 +48,14 @@ async def soak(server: Server, num_requests: int) -> list[tuple[int, int]]:
                         await asking
             else:
                 num_errors += (await asking).error is not None
-            num_done += 1
-            if num_done % step == 0:
-                samples.append((num_done, server.running.resident_bytes))
-                print(f"after {num_done:6} requests {samples[-1][1] / 2**20:7.1f} MiB", flush=True)
 
-    await asyncio.gather(*(caller() for _ in range(NUM_CALLERS)))
+    step = max(1, num_requests // NUM_SAMPLES)
+    for first in range(0, num_requests, step):
+        indices = iter(range(first, first + step))
+        await asyncio.gather(*(caller(indices) for _ in range(NUM_CALLERS)))
+        await asyncio.sleep(REST_S)
+        samples.append((first + step, server.running.resident_bytes))
+        print(f"after {samples[-1][0]:6} requests {samples[-1][1] / 2**20:7.1f} MiB", flush=True)
     if num_errors:
         print(f"{num_errors} requests failed")
     return samples

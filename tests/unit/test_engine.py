@@ -4,7 +4,7 @@ import itertools
 import queue
 import threading
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -656,6 +656,35 @@ def test_an_answer_that_repeats_is_guessed_and_stays_the_same() -> None:
 
     assert text == "".join(f"{token} " for token in form * 20)
     assert model.num_calls < 60
+
+
+def test_an_idle_engine_gives_the_memory_of_its_slots_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("adapters.onnx.engine.REST_S", 0.01)
+    is_trimmed = threading.Event()
+
+    class WatchedRunner(CachingModelRunner):
+        trimmed: ClassVar[list[tuple[int, int]]] = []
+
+        def trim_slot(self, slot: int, length: int) -> None:
+            super().trim_slot(slot, length)
+            self.trimmed.append((slot, length))
+            if slot == 1 and length == 0:
+                is_trimmed.set()
+
+    runner = WatchedRunner(2, MAX_LENGTH)
+    engine = new_engine(runner, num_slots=2)
+    try:
+        texts = []
+        for _ in range(2):  # at rest, and again
+            caller = Caller()
+            engine.submit(sequence(caller, [3, 4, 5], 6))
+            texts.append(caller.result()[0])
+            assert is_trimmed.wait(WAIT_S)
+            is_trimmed.clear()
+    finally:
+        engine.stop()
+    assert texts == [expected_text([3, 4, 5], 6)] * 2
+    assert (0, 0) in runner.trimmed
 
 
 def test_log_probabilities_are_the_models_own() -> None:

@@ -29,6 +29,8 @@ from domain.errors import BackendError, ServiceError, UnavailableError
 
 EXPECTED_ANSWER_TOKENS = 128
 """A slot keeps memory for a prompt and for so much of an answer, whatever the one before it took."""
+REST_S = 1.0
+"""Without work for so long, every slot gives its memory back."""
 
 log = logging.getLogger(__name__)
 
@@ -131,8 +133,16 @@ class Engine:
 
     def _wait_for_work(self) -> bool:
         with self._changed:
-            self._changed.wait_for(lambda: self._is_stopping or self._cancelled or self._scheduler.has_work)
+            is_at_rest = not self._changed.wait_for(self._is_needed, REST_S)
+        if is_at_rest:
+            for slot in range(self._scheduler.num_slots):
+                self._model.trim_slot(slot, 0)
+        with self._changed:
+            self._changed.wait_for(self._is_needed)
             return not self._is_stopping
+
+    def _is_needed(self) -> bool:
+        return self._is_stopping or bool(self._cancelled) or self._scheduler.has_work
 
     def _observe(self) -> None:
         with self._changed:

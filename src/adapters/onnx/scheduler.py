@@ -39,6 +39,10 @@ class Scheduler:
         self._prefilling: Work | None = None
 
     @property
+    def num_slots(self) -> int:
+        return len(self._slots)
+
+    @property
     def num_waiting(self) -> int:
         return len(self._waiting)
 
