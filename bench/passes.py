@@ -32,6 +32,7 @@ def main() -> None:
         num_threads=num_processors(),
         num_slots=NUM_SLOTS,
         max_length=MAX_CONTEXT_TOKENS,
+        reads_beside=True,
     )
     token_ids = np.random.default_rng(0).integers(0, 40_000, NUM_PAST + max(CHUNKS))
     for slot in range(NUM_SLOTS):

@@ -72,6 +72,9 @@ class CachingModelRunner:
         behind = [self._logits(slot, length + 1) for length in range(end - num_logits, end)]
         return logits, np.array(behind, np.float32).reshape(num_logits, VOCAB_SIZE)
 
+    def verify(self, slot: int, token_ids: Ints, num_past: int) -> Floats:
+        return self.prefill(slot, token_ids, num_past, num_logits=len(token_ids))
+
     def hidden_states(self, slot: int, token_ids: Ints, num_past: int) -> Floats:
         """Return one-hot rows of the tokens themselves."""
         self.prefill(slot, token_ids, num_past)

@@ -1,6 +1,7 @@
 """The builder's graphs against an independent forward pass."""
 
 import shutil
+from itertools import product
 from pathlib import Path
 
 import ml_dtypes
@@ -11,6 +12,7 @@ import pytest
 
 from adapters.onnx.builder import BuildOptions, Precision, SilentReporter, build_model_folder
 from adapters.onnx.model_folder import read_model_folder
+from adapters.onnx.prompt_lookup import DRAFT_LENGTHS
 from adapters.onnx.providers import ProviderChoice
 from adapters.onnx.session import OnnxSession
 from domain.errors import BackendError
@@ -145,6 +147,7 @@ def test_a_chunk_beside_rows_is_read_as_it_is_alone(tmp_path: Path, model: TinyM
             num_threads=1,
             num_slots=4,
             max_length=128,
+            reads_beside=True,
         )
         for _ in range(2)
     )
@@ -170,7 +173,12 @@ def test_a_chunk_may_go_to_a_slot_whose_row_nobody_reads(tmp_path: Path) -> None
     write_safetensors_checkpoint(LLAMA, tmp_path / "checkpoint")
     build_model_folder(tmp_path / "checkpoint", tmp_path / "model", BuildOptions(), SilentReporter())
     session = OnnxSession(
-        read_model_folder(tmp_path / "model"), ProviderChoice.CPU, num_threads=1, num_slots=2, max_length=128
+        read_model_folder(tmp_path / "model"),
+        ProviderChoice.CPU,
+        num_threads=1,
+        num_slots=2,
+        max_length=128,
+        reads_beside=True,
     )
     ids = np.array(TOKEN_IDS, np.int64)
     session.prefill(1, ids[:10], 0)
@@ -202,15 +210,91 @@ def test_a_slot_whose_memory_was_given_back_is_as_good_as_a_fresh_one(tiny_folde
     np.testing.assert_array_equal(used.prefill(1, ids[:9], 230), expected_neighbour)
 
 
+@pytest.mark.parametrize("num_guesses", DRAFT_LENGTHS)
+@pytest.mark.parametrize("model", [LLAMA, MISTRAL, QWEN2_WIDE_HEADS], ids=["llama", "mistral", "wide-heads"])
+def test_guesses_are_verified_to_the_bit_as_steps_would(
+    tmp_path: Path, model: TinyModel, num_guesses: int
+) -> None:
+    write_safetensors_checkpoint(model, tmp_path / "checkpoint")
+    build_model_folder(tmp_path / "checkpoint", tmp_path / "model", BuildOptions(), SilentReporter())
+    stepping, verifying = (
+        OnnxSession(
+            read_model_folder(tmp_path / "model"),
+            ProviderChoice.CPU,
+            num_threads=2,
+            num_slots=2,
+            max_length=128,
+            max_guesses=max_guesses,
+        )
+        for max_guesses in (0, num_guesses)
+    )
+    ids = np.array(TOKEN_IDS, np.int64)
+    for session in (stepping, verifying):
+        for slot in (0, 1):
+            session.prefill(slot, ids[:30], 0)
+
+    for slot, num_past in product((1, 0), range(30, 80, num_guesses + 1)):
+        fed = ids[num_past : num_past + num_guesses + 1]
+        steps = [stepping.prefill(slot, fed[i : i + 1], num_past + i)[0] for i in range(len(fed))]
+        np.testing.assert_array_equal(verifying.verify(slot, fed, num_past), np.array(steps))
+    # without a graph for them they are read as a prompt is
+    fed = ids[30 : 31 + num_guesses]
+    many = stepping.prefill(0, fed, 30, num_logits=len(fed))
+    np.testing.assert_array_equal(stepping.verify(0, fed, 30), many)
+
+
 @pytest.mark.parametrize("precision", list(Precision))
-def test_graphs_with_kernels_of_cpus_alone_take_chunks(tmp_path: Path, precision: Precision) -> None:
+def test_folders_for_cpus_alone_have_graphs_for_further_passes(tmp_path: Path, precision: Precision) -> None:
     write_safetensors_checkpoint(LLAMA, tmp_path / "checkpoint")
     build_model_folder(tmp_path / "checkpoint", tmp_path / "model", BuildOptions(precision), SilentReporter())
-    session = OnnxSession(
-        read_model_folder(tmp_path / "model"), ProviderChoice.CPU, num_threads=1, num_slots=1, max_length=128
+    folder = read_model_folder(tmp_path / "model")
+    is_for_cpus = precision is Precision.INT8_SMOOTH
+
+    asked, unasked = (
+        OnnxSession(
+            folder, ProviderChoice.CPU, num_threads=1, num_slots=1, max_length=128, reads_beside=reads_beside
+        )
+        for reads_beside in (True, False)
     )
 
-    assert session.takes_chunks is (precision is Precision.INT8_SMOOTH)
+    assert asked.takes_chunks is is_for_cpus
+    assert not unasked.takes_chunks
+    assert sorted(folder.verify_files) == ([1 + length for length in DRAFT_LENGTHS] if is_for_cpus else [])
+    token = np.array([1], np.int64)
+    with pytest.raises(BackendError, match="no graph"):
+        unasked.decode_beside(
+            token, np.array([0], np.int64), slot=0, chunk_ids=token, num_past=0, num_logits=0
+        )
+
+
+def test_all_graphs_map_the_same_weights_as_they_were_laid_out(tmp_path: Path) -> None:
+    write_safetensors_checkpoint(LLAMA, tmp_path / "checkpoint")
+    build_model_folder(tmp_path / "checkpoint", tmp_path / "model", BuildOptions(), SilentReporter())
+    folder = read_model_folder(tmp_path / "model")
+    data_size = (tmp_path / "model" / "model.onnx.data").stat().st_size
+
+    laid_out = [
+        laid_out_of(onnx.load(file, load_external_data=False))
+        for file in (folder.model_file, folder.beside_file, *folder.verify_files.values())
+    ]
+
+    assert {name.split(".")[-2] for name in laid_out[0]} == {"qkv", "o", "gate_up", "down", "head"}
+    assert all(each == laid_out[0] for each in laid_out)
+    for entry in laid_out[0].values():
+        _, *parts = entry.split("|")
+        for part in parts:
+            offset, length, _ = map(int, part.split(";"))
+            assert offset % 4096 == 0
+            assert 0 < length <= data_size - offset
+
+
+def laid_out_of(model: onnx.ModelProto) -> dict[str, str]:
+    return {
+        weight.name: entry.value
+        for weight in model.graph.initializer
+        for entry in weight.external_data
+        if entry.key.startswith("prepacked")
+    }
 
 
 def test_a_runner_that_knows_nothing_of_it_gets_every_positions_logits(tiny_folder: Path) -> None:

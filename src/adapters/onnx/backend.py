@@ -268,6 +268,8 @@ class OnnxTextGenerator:
             num_slots=options.max_running_sequences,
             max_length=context_length,
             prefix_cache_bytes=options.prefix_cache_bytes,
+            reads_beside=True,
+            max_guesses=options.max_draft_tokens,
         )
         fingerprint = fingerprint_of(self._folder)
         self._model = ModelDescription(self._model.model_id, context_length, session.provider, fingerprint)

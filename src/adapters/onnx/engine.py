@@ -324,19 +324,26 @@ class Engine:
         if len(fed) > self._budget.max_chunk_tokens:
             self._read(sequence, self._budget.max_chunk_tokens)
             return
-        guesses = sequence.lookup.draft(self._pass_costs) if sequence.lookup is not None else []
-        guesses = guesses[: sequence.max_tokens - len(sequence.output_ids) - 1]
+        room = sequence.max_tokens - len(sequence.output_ids) - 1
+        is_alone = len(fed) == 1
+        guesses = (
+            sequence.lookup.draft(self._pass_costs, room) if sequence.lookup is not None and is_alone else []
+        )
         token_ids = np.array(fed + guesses, np.int64)
+        slot, num_past = sequence.held_slot, sequence.num_cached
         started_s = time.perf_counter()
         try:
-            logits = self._model.prefill(
-                sequence.held_slot, token_ids, sequence.num_cached, num_logits=len(guesses) + 1
+            logits = (
+                self._model.verify(slot, token_ids, num_past)
+                if guesses
+                else self._model.prefill(slot, token_ids, num_past)
             )
         except BackendError as error:
             self._end([sequence], error)
             return
         duration_s = time.perf_counter() - started_s
-        self._pass_costs.measured(len(token_ids), duration_s)
+        if is_alone:
+            self._pass_costs.measured(len(token_ids), duration_s)
         if len(token_ids) == 1:
             self._budget.decoded(duration_s)
         num_checked = sequence.num_cached + len(fed)

@@ -1,11 +1,17 @@
 """Reads a model folder of ONNX Runtime GenAI's format: where the graph is, and the shapes it wants."""
 
 import json
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from domain.errors import ConfigurationError
+
+BESIDE_FILE = "beside.onnx"
+"""A graph on the model's weights that decodes rows and reads a chunk of a prompt in one pass."""
+VERIFY_FILE = "verify_%d.onnx"
+"""A graph on the model's weights that takes so many tokens of a slot as decode steps would."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +33,9 @@ class ModelFolder:
     """Names with ``%d`` for the layer."""
     hidden_states_name: str | None
     """None where the graph does not give its hidden states."""
+    beside_file: Path | None = None
+    verify_files: Mapping[int, Path] = field(default_factory=dict)
+    """By the number of tokens."""
 
 
 def read_model_folder(path: Path) -> ModelFolder:
@@ -53,6 +62,8 @@ def read_model_folder(path: Path) -> ModelFolder:
             present_key_name=decoder["outputs"]["present_key_names"],
             present_value_name=decoder["outputs"]["present_value_names"],
             hidden_states_name=decoder["outputs"].get("hidden_states"),
+            beside_file=path / BESIDE_FILE if (path / BESIDE_FILE).is_file() else None,
+            verify_files=_verify_files(path),
         )
     except OSError as error:
         raise ConfigurationError(f"{path} is not a model folder: genai_config.json cannot be read") from error
@@ -63,6 +74,12 @@ def read_model_folder(path: Path) -> ModelFolder:
     if not folder.model_file.is_file():
         raise ConfigurationError(f"{path} is not complete: {folder.model_file.name} is missing")
     return folder
+
+
+def _verify_files(path: Path) -> dict[int, Path]:
+    before, behind = VERIFY_FILE.split("%d")
+    numbers = {file: file.name[len(before) : -len(behind)] for file in path.glob(f"{before}*{behind}")}
+    return {int(number): file for file, number in numbers.items() if number.isdecimal()}
 
 
 def _token_ids(value: Any) -> frozenset[int]:

@@ -34,6 +34,10 @@ class ModelRunner(Protocol):
         """
         ...
 
+    def verify(self, slot: int, token_ids: Ints, num_past: int) -> Floats:
+        """Append a token and guesses, ``int64[n]``, to a slot; return logits ``float32[n, vocab]``."""
+        ...
+
     def hidden_states(self, slot: int, token_ids: Ints, num_past: int) -> Floats:
         """Append ``int64[n]`` tokens to a slot; return the last layer's ``float32[n, hidden]``."""
         ...

@@ -39,12 +39,17 @@ class PromptLookup:
             self._follows[tuple(self._token_ids[-NGRAM_TOKENS:])] = end
         self._token_ids.append(token_id)
 
-    def draft(self, costs: "PassCosts") -> list[int]:
-        """Return guesses at the next tokens; none where there are none, or checking them would not pay."""
+    def draft(self, costs: "PassCosts", room: int) -> list[int]:
+        """Return guesses at the next tokens; none where there are none, or checking them would not pay.
+
+        Args:
+            costs: of the passes that check them.
+            room: guesses that the answer has room for.
+        """
         start = self._follows.get(tuple(self._token_ids[-NGRAM_TOKENS:]))
         if start is None:
             return []
-        length = self._length(costs)
+        length = self._length(costs, room)
         guesses: list[int] = []
         for position in range(start, start + length):
             behind = position - len(self._token_ids)
@@ -57,18 +62,19 @@ class PromptLookup:
         for is_right in [True] * num_accepted + [False] * (num_checked - num_accepted):
             self._acceptance += LEARNING_RATE * (is_right - self._acceptance)
 
-    def _length(self, costs: "PassCosts") -> int:
+    def _length(self, costs: "PassCosts", room: int) -> int:
+        lengths = [length for length in self._lengths if length <= room]
         best_length, best_gain = 0, MIN_GAIN
-        for length in self._lengths:
+        for length in lengths:
             expected = sum(self._acceptance**i for i in range(length + 1))
             gain = expected / costs.ratio(length + 1)
             if gain > best_gain:
                 best_length, best_gain = length, gain
         if best_length == 0:
             self._num_let_go += 1
-            if self._num_let_go >= PROBE_EVERY and self._lengths:
+            if self._num_let_go >= PROBE_EVERY and lengths:
                 self._num_let_go = 0
-                return self._lengths[0]
+                return lengths[0]
         return best_length
 
 

@@ -1,29 +1,22 @@
-"""One ONNX Runtime session on a model folder, with a KV cache of several slots updated in place.
+"""A model and its KV cache of several slots, updated in place.
 
 Rows of a decode batch are the slots from 0 on; each has a length of its own. A prefill is one slot, a chunk
 of its tokens behind those already there (the attention kernel takes several tokens with a past at batch 1
-only). A graph of our builder takes such a chunk beside the rows of a decode batch, in the same pass.
+only). A folder of our builder has graphs for further passes: such a chunk beside the rows of a decode batch,
+and guesses that are verified as decode steps would.
 """
 
-import os
 from collections.abc import Sequence
 from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
-import onnxruntime as ort
 
 from adapters.onnx.kv_buffers import DeviceKVBuffers, HostKVBuffers, KVBuffers, numpy_dtype
+from adapters.onnx.loaded_graph import Binding, LoadedGraph
 from adapters.onnx.model_folder import ModelFolder
 from adapters.onnx.prefix_cache import BLOCK_TOKENS, NewBlocks
-from adapters.onnx.providers import (
-    CPU,
-    CUDA,
-    ProviderChoice,
-    has_cuda_device,
-    provider_in_use,
-    providers_to_try,
-)
+from adapters.onnx.providers import CPU, ProviderChoice
 from domain.errors import BackendError, ConfigurationError
 
 TokenIds = npt.NDArray[np.int64]
@@ -35,16 +28,12 @@ LOGITS = "logits"
 LOGITS_START = "logits_start"
 """``int64[1]``: from which of a run's positions on there are logits. Our builder's folders have it."""
 
-CHUNK_SPLIT, CHUNK_TOTAL = "chunk_split", "chunk_total"
-CHUNK_PAST = "chunk_past.%d.key", "chunk_past.%d.value"
-CHUNK_PRESENT = "chunk_present.%d.key", "chunk_present.%d.value"
-"""Of graphs that take a chunk beside rows; the names are those of ``adapters.onnx.builder.attention``."""
+CHUNK_SPLIT, CHUNK_TOTAL, CHUNK = "chunk_split", "chunk_total", "chunk."
+"""Names of the graph that takes a chunk beside rows (``adapters.onnx.builder.beside_form``)."""
 
 MIN_TRIMMED_TOKENS = 128
 """Taking memory again costs about 20 us a token (SmolLM2-135M)."""
 
-DISABLE_TILED_ATTENTION = "ORT_GQA_DISABLE_FLASH_ATTENTION"
-"""Read by ONNX Runtime as it loads a graph for the CPU; 0 in the environment turns the tiled attention on."""
 _SUPPORTED_INPUTS = {"input_ids", "attention_mask"}
 
 
@@ -58,6 +47,8 @@ class OnnxSession:
         num_slots: sequences that the KV cache holds at once.
         max_length: tokens of one sequence, prompt and answer together.
         prefix_cache_bytes: memory for kept prefixes, at most.
+        reads_beside: whether to load what ``decode_beside`` needs, where the folder has it.
+        max_guesses: to verify at once, at most; what that needs is loaded where the folder has it.
 
     Raises:
         ConfigurationError: the graph cannot be loaded or has inputs this engine does not feed.
@@ -72,11 +63,13 @@ class OnnxSession:
         num_slots: int,
         max_length: int,
         prefix_cache_bytes: int = 0,
+        reads_beside: bool = False,
+        max_guesses: int = 0,
     ) -> None:
         self._folder = folder
         self._max_length = max_length
-        self._session = _load(folder, provider_choice, num_threads)
-        self.provider = provider_in_use(provider_choice, self._session.get_providers())
+        self._graph = LoadedGraph(folder.model_file, provider_choice, num_threads)
+        self.provider = self._graph.provider
         self._kv_dtype = self._checked_inputs()
         self._kv_names: tuple[NamePair, NamePair] = (
             (folder.past_key_name, folder.past_value_name),
@@ -87,14 +80,27 @@ class OnnxSession:
         token_bytes = num_buffers * folder.num_kv_heads * folder.head_dim * self._kv_dtype.itemsize
         num_blocks = prefix_cache_bytes // (token_bytes * BLOCK_TOKENS)
         self._buffers = _allocate(num_buffers, shape, self._kv_dtype, self.provider, num_blocks)
-        optional_inputs = {node.name for node in self._session.get_overridable_initializers()}
-        self._has_logits_start = LOGITS_START in optional_inputs
-        self.takes_chunks = CHUNK_SPLIT in optional_inputs and self.provider == CPU
-        """Whether ``decode_beside`` works."""
+        self._has_logits_start = LOGITS_START in self._graph.optional_inputs
         self._reach = np.zeros(num_slots, np.int64)
         """Positions of each slot that take memory."""
-        self._bindings: dict[tuple[int, int, str], Any] = {}
-        self._chunk_bindings: dict[int, tuple[Any, int]] = {}
+        self._bindings: dict[tuple[int, int, str], Binding] = {}
+        self._beside: LoadedGraph | None = None
+        self._beside_bindings: dict[int, tuple[Binding, int]] = {}
+        self._verifiers: dict[int, LoadedGraph] = {}
+        self._verify_bindings: dict[tuple[int, int], Binding] = {}
+        if self.provider == CPU:  # the only one on which the further graphs were tried
+            if reads_beside and folder.beside_file is not None:
+                self._beside = LoadedGraph(folder.beside_file, provider_choice, num_threads)
+            self._verifiers = {
+                num_tokens: LoadedGraph(file, provider_choice, num_threads)
+                for num_tokens, file in folder.verify_files.items()
+                if num_tokens <= max_guesses + 1
+            }
+
+    @property
+    def takes_chunks(self) -> bool:
+        """Whether ``decode_beside`` works."""
+        return self._beside is not None
 
     @property
     def num_prefix_blocks(self) -> int:
@@ -154,15 +160,44 @@ class OnnxSession:
             ``float32[rows, vocab]`` and ``float32[num_logits, vocab]``.
         """
         num_rows, num_tokens = len(token_ids), len(chunk_ids)
-        binding = self._chunk_binding(num_rows, slot)
-        _bind_optional(binding, CHUNK_SPLIT, [num_tokens, num_rows])
-        _bind_optional(binding, CHUNK_TOTAL, [num_past + num_tokens])
-        _bind_optional(binding, LOGITS_START, [-num_rows - num_logits])
+        binding = self._beside_binding(num_rows, slot)
         self._reached(0, lengths + 1)
         self._reached(slot, num_past + num_tokens)
-        together = np.concatenate([chunk_ids, token_ids])[np.newaxis]
-        logits = self._run_bound(binding, together, _mask_of(lengths), LOGITS)[0]
+        logits = binding.run(
+            {
+                "input_ids": np.concatenate([chunk_ids, token_ids])[np.newaxis],
+                "attention_mask": _mask_of(lengths),
+                CHUNK_SPLIT: np.array([num_tokens, num_rows]),
+                CHUNK_TOTAL: np.array([num_past + num_tokens]),
+                LOGITS_START: np.array([-num_rows - num_logits]),
+            }
+        )[0]
         return logits[num_logits:], logits[:num_logits]
+
+    def verify(self, slot: int, token_ids: TokenIds, num_past: int) -> Logits:
+        """Append a token and guesses behind it to a slot, as ``decode`` would one after the other.
+
+        Where the folder has no graph for so many, they are read as ``prefill`` reads them: the logits may
+        differ in their last bits, which a model of 8 bits can turn into another answer.
+
+        Args:
+            slot: the row of the KV cache.
+            token_ids: ``int64[num_tokens]``.
+            num_past: tokens already in the slot.
+
+        Returns:
+            ``float32[num_tokens, vocab]``.
+        """
+        num_tokens = len(token_ids)
+        if num_tokens not in self._verifiers:
+            return self.prefill(slot, token_ids, num_past, num_logits=num_tokens)
+        self._reached(slot, num_past + num_tokens)
+        inputs = {
+            "input_ids": token_ids[np.newaxis],
+            "attention_mask": np.ones((1, num_past + num_tokens), np.int64),
+        }
+        logits: Logits = self._verify_binding(slot, num_tokens).run(inputs)[0]
+        return logits
 
     def hidden_states(self, slot: int, token_ids: TokenIds, num_past: int) -> HiddenStates:
         """Append tokens to a slot as ``prefill`` does; return what the head would read.
@@ -211,25 +246,12 @@ class OnnxSession:
         num_logits: int = 1,
     ) -> npt.NDArray[np.float32]:
         binding = self._binding(first_slot, len(token_ids), output)
+        inputs = {"input_ids": token_ids, "attention_mask": mask}
         if self._has_logits_start:
             first = -num_logits if num_logits > 0 else self._end_of_logits(token_ids)
-            _bind_optional(binding, LOGITS_START, [first])
+            inputs[LOGITS_START] = np.array([first])
         self._reached(first_slot, mask.sum(axis=1))
-        return self._run_bound(binding, token_ids, mask, output)
-
-    def _run_bound(
-        self, binding: Any, token_ids: TokenIds, mask: TokenIds, output: str
-    ) -> npt.NDArray[np.float32]:
-        binding.bind_cpu_input("input_ids", token_ids)
-        binding.bind_cpu_input("attention_mask", mask)
-        try:
-            self._session.run_with_iobinding(binding)
-            return np.asarray(binding.get_outputs()[0].numpy(), np.float32)
-        except Exception as error:  # its exceptions have no common base but this
-            raise BackendError(f"ONNX Runtime failed: {type(error).__name__}") from error
-        finally:
-            # shapes differ from run to run, and each binding would keep its last output
-            binding.bind_output(output, "cpu")
+        return binding.run(inputs)
 
     def _reached(self, first_slot: int, lengths: TokenIds | int) -> None:
         rows = slice(first_slot, first_slot + np.size(lengths))
@@ -239,44 +261,49 @@ class OnnxSession:
         # CUDA's kernels were not tried on inputs without rows: there the last position is run
         return token_ids.shape[1] if self.provider == CPU else -1
 
-    def _binding(self, first_slot: int, num_rows: int, output: str) -> Any:
+    def _binding(self, first_slot: int, num_rows: int, output: str) -> Binding:
         binding = self._bindings.get((first_slot, num_rows, output))
         if binding is None:
-            binding = self._bindings[first_slot, num_rows, output] = self._session.io_binding()
-            binding.bind_output(output, "cpu")  # first, so that it is output 0
-            self._bind_kv(binding, first_slot, num_rows, *self._kv_names)
+            binding = self._bindings[first_slot, num_rows, output] = self._graph.binding(output)
+            self._bind_kv(binding, first_slot, num_rows)
         return binding
 
-    def _chunk_binding(self, num_rows: int, slot: int) -> Any:
-        binding, bound_slot = self._chunk_bindings.get(num_rows, (None, None))
+    def _beside_binding(self, num_rows: int, slot: int) -> Binding:
+        if self._beside is None:
+            raise BackendError("no graph was loaded that takes a chunk beside rows")
+        binding, bound_slot = self._beside_bindings.get(num_rows, (None, None))
         if binding is None:
-            binding = self._session.io_binding()
-            binding.bind_output(LOGITS, "cpu")
-            self._bind_kv(binding, 0, num_rows, *self._kv_names)
+            binding = self._beside.binding(LOGITS)
+            self._bind_kv(binding, 0, num_rows)
         if bound_slot != slot:
-            self._bind_kv(binding, slot, 1, CHUNK_PAST, CHUNK_PRESENT)
-            self._chunk_bindings[num_rows] = binding, slot
+            self._bind_kv(binding, slot, 1, CHUNK + "%s")
+            self._beside_bindings[num_rows] = binding, slot
         return binding
 
-    def _bind_kv(
-        self, binding: Any, first_slot: int, num_rows: int, pasts: NamePair, presents: NamePair
-    ) -> None:
+    def _verify_binding(self, slot: int, num_tokens: int) -> Binding:
+        binding = self._verify_bindings.get((slot, num_tokens))
+        if binding is None:
+            binding = self._verify_bindings[slot, num_tokens] = self._verifiers[num_tokens].binding(LOGITS)
+            for token in range(num_tokens):
+                self._bind_kv(binding, slot, 1, f"%s.{token}")
+        return binding
+
+    def _bind_kv(self, binding: Binding, first_slot: int, num_rows: int, form: str = "%s") -> None:
+        """Bind keys and values of slots, under names of this form."""
         folder = self._folder
-        shape = [num_rows, folder.num_kv_heads, self._max_length, folder.head_dim]
         for layer in range(folder.num_layers):
-            for offset, (past, present) in enumerate(zip(pasts, presents, strict=True)):
-                where = (
-                    self._buffers.device_type,
-                    0,
-                    self._kv_dtype,
-                    shape,
-                    self._buffers.address(2 * layer + offset, first_slot),
+            for offset, (past, present) in enumerate(zip(*self._kv_names, strict=True)):
+                binding.bind_in_place(
+                    form % (past % layer),
+                    form % (present % layer),
+                    device_type=self._buffers.device_type,
+                    dtype=self._kv_dtype,
+                    shape=[num_rows, folder.num_kv_heads, self._max_length, folder.head_dim],
+                    address=self._buffers.address(2 * layer + offset, first_slot),
                 )
-                binding.bind_input(past % layer, *where)
-                binding.bind_output(present % layer, *where)
 
     def _checked_inputs(self) -> np.dtype[Any]:
-        types = {node.name: node.type for node in self._session.get_inputs()}
+        types = self._graph.input_types
         past = {
             name % layer
             for layer in range(self._folder.num_layers)
@@ -294,28 +321,6 @@ class OnnxSession:
 def _mask_of(lengths: TokenIds) -> TokenIds:
     """Return ``int64[rows, longest + 1]``: 1 for what each row has, and for the token that it gets."""
     return (np.arange(int(lengths.max()) + 1) <= lengths[:, np.newaxis]).astype(np.int64)
-
-
-def _bind_optional(binding: Any, name: str, values: list[int]) -> None:
-    # bind_cpu_input knows no optional inputs
-    binding.bind_ortvalue_input(name, ort.OrtValue.ortvalue_from_numpy(np.array(values, np.int64)))
-
-
-def _load(folder: ModelFolder, choice: ProviderChoice, num_threads: int) -> Any:
-    # the plain attention takes half the time of the tiled one for a prompt, and no more for a decode step
-    os.environ.setdefault(DISABLE_TILED_ATTENTION, "1")
-    options = ort.SessionOptions()
-    options.intra_op_num_threads = num_threads
-    options.inter_op_num_threads = 1
-    options.log_severity_level = 3
-    options.enable_mem_pattern = False  # plans for one shape; passes have many, and it takes 10 MiB
-    providers = providers_to_try(choice, ort.get_available_providers(), has_cuda_device=has_cuda_device())
-    if CUDA in providers:
-        ort.preload_dlls()  # CUDA and cuDNN from NVIDIA's wheels, where they are installed
-    try:
-        return ort.InferenceSession(str(folder.model_file), options, providers=list(providers))
-    except Exception as error:  # its exceptions have no common base but this
-        raise ConfigurationError(f"ONNX Runtime cannot load {folder.model_file}: {error}") from error
 
 
 def _allocate(

@@ -84,7 +84,7 @@ class Decoder:
         self._config = source.config
         self._writer = writer
         self._options = options
-        self._attention = Attention(source.config, writer, takes_chunks=options.takes_chunks)
+        self._attention = Attention(source.config, writer)
 
     def embedding(self) -> str:
         """Add the look-up of the tokens; returns their embeddings."""

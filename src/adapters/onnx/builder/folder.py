@@ -22,7 +22,7 @@ from domain.errors import ConfigurationError
 if TYPE_CHECKING:
     from adapters.onnx.builder.source import ModelSource
 
-FORMAT_VERSION = 9
+FORMAT_VERSION = 10
 """Raised when the builder writes other graphs, so that folders built before are built again."""
 MODEL_FILE = "model.onnx"
 INT4_WARNING = (
@@ -82,6 +82,7 @@ def _build(
     from adapters.onnx.builder.calibration import calibrate  # noqa: PLC0415
     from adapters.onnx.builder.decoder import write_decoder  # noqa: PLC0415
     from adapters.onnx.builder.genai_config import genai_config  # noqa: PLC0415
+    from adapters.onnx.builder.pass_graphs import write_pass_graphs  # noqa: PLC0415
 
     partial = destination.with_name(destination.name + ".partial")
     shutil.rmtree(partial, ignore_errors=True)
@@ -95,8 +96,11 @@ def _build(
             report.start(f"calibrating {destination.name}", num_layers)
             smoothing = calibrate(checkpoint, partial, report)
         report.start(f"building {destination.name}", num_layers + 3)
-        with (partial / f"{MODEL_FILE}.data").open("wb") as data_file:
+        data_path = partial / f"{MODEL_FILE}.data"
+        with data_path.open("wb") as data_file:
             write_decoder(checkpoint, partial / MODEL_FILE, data_file, options, report, smoothing=smoothing)
+        if options.has_pass_graphs:
+            write_pass_graphs(partial / MODEL_FILE, data_path)
         config = genai_config(checkpoint.config, MODEL_FILE, has_hidden_states=options.has_hidden_states)
         (partial / "genai_config.json").write_text(json.dumps(config, indent=2), encoding="utf-8")
         files = describe_files(partial)

@@ -3,7 +3,8 @@
 Weights go to disk as they come, so that a build never holds more than a layer in memory.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from os import SEEK_END
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -27,19 +28,21 @@ INPUT_ZERO_POINT = 128
 _BITS = {Precision.INT8_BLOCK: 8, Precision.INT4_BLOCK: 4}
 
 
-class GraphWriter:
-    """An ONNX model in the making.
+def append_aligned(file: BinaryIO, data: bytes | memoryview) -> int:
+    """Append data where it can be mapped into memory; returns its offset."""
+    file.seek(0, SEEK_END)
+    file.write(b"\0" * (-file.tell() % ALIGNMENT_BYTES))
+    offset = file.tell()
+    file.write(data)
+    return offset
 
-    Args:
-        data_file: opened for writing; becomes the model's external data.
-        data_name: its name, as the model refers to it.
-    """
 
-    def __init__(self, data_file: BinaryIO, data_name: str) -> None:
-        self._data_file = data_file
-        self._data_name = data_name
-        self._nodes: list[onnx.NodeProto] = []
-        self._weights: list[onnx.TensorProto] = []
+class Graph:
+    """An ONNX graph in the making."""
+
+    def __init__(self) -> None:
+        self.nodes: list[onnx.NodeProto] = []
+        self.weights: list[onnx.TensorProto] = []
 
     def node(
         self,
@@ -51,53 +54,56 @@ class GraphWriter:
         **attributes: Any,
     ) -> str:
         """Add a node, named after its first output; returns that output."""
-        self._nodes.append(
+        self.nodes.append(
             helper.make_node(operator, inputs, outputs, name=outputs[0], domain=domain, **attributes)
         )
         return outputs[0]
 
-    def choice(
-        self,
-        condition: str,
-        outputs: Sequence[str],
-        then: Callable[[], Sequence[str]],
-        otherwise: Callable[[], Sequence[str]],
-    ) -> str:
-        """Add nodes of which a pass runs either those of ``then`` or those of ``otherwise``.
-
-        Args:
-            condition: a ``bool`` scalar.
-            outputs: ``float32`` tensors, whose shapes may differ from pass to pass.
-            then: adds its nodes, and returns what it gives for the outputs.
-            otherwise: likewise.
-
-        Returns:
-            The first output.
-        """
-        branches = {"then_branch": self._branch(then), "else_branch": self._branch(otherwise)}
-        return self.node("If", [condition], outputs, **branches)
+    def like(self, node: onnx.NodeProto, inputs: Sequence[str], outputs: Sequence[str]) -> None:
+        """Add a node of the same operator and attributes as another."""
+        attributes = {each.name: helper.get_attribute_value(each) for each in node.attribute}
+        self.node(node.op_type, inputs, outputs, domain=node.domain, **attributes)
 
     def constant(self, name: str, value: npt.NDArray[Any]) -> str:
         """Add a small tensor inside the model file."""
-        self._weights.append(onnx.numpy_helper.from_array(value, name))
+        self.weights.append(onnx.numpy_helper.from_array(value, name))
         return name
+
+    def model(
+        self, name: str, inputs: Sequence[onnx.ValueInfoProto], outputs: Sequence[onnx.ValueInfoProto]
+    ) -> onnx.ModelProto:
+        """Return the model."""
+        graph = helper.make_graph(self.nodes, name, inputs, outputs, self.weights)
+        opsets = [helper.make_opsetid("", OPSET), helper.make_opsetid(MICROSOFT, 1)]
+        return helper.make_model(
+            graph, opset_imports=opsets, ir_version=IR_VERSION, producer_name="llm-inference-service"
+        )
+
+
+class GraphWriter(Graph):
+    """A graph whose weights go to a data file.
+
+    Args:
+        data_file: opened for writing; becomes the model's external data.
+        data_name: its name, as the model refers to it.
+    """
+
+    def __init__(self, data_file: BinaryIO, data_name: str) -> None:
+        super().__init__()
+        self._data_file = data_file
+        self._data_name = data_name
 
     def weight(self, name: str, value: npt.NDArray[Any]) -> str:
         """Append a tensor to the data file; returns its name."""
-        self._data_file.write(b"\0" * (-self._data_file.tell() % ALIGNMENT_BYTES))
         tensor = TensorProto(
             name=name, data_type=helper.np_dtype_to_tensor_dtype(value.dtype), dims=value.shape
         )
         tensor.data_location = TensorProto.EXTERNAL
         data = np.ascontiguousarray(value)
-        for key, entry in (
-            ("location", self._data_name),
-            ("offset", self._data_file.tell()),
-            ("length", data.nbytes),
-        ):
+        offset = append_aligned(self._data_file, data.data)
+        for key, entry in (("location", self._data_name), ("offset", offset), ("length", data.nbytes)):
             tensor.external_data.add(key=key, value=str(entry))
-        data.tofile(self._data_file)
-        self._weights.append(tensor)
+        self.weights.append(tensor)
         return name
 
     def matmul(
@@ -206,16 +212,4 @@ class GraphWriter:
         outputs: Sequence[onnx.ValueInfoProto],
     ) -> None:
         """Write the model file."""
-        graph = helper.make_graph(self._nodes, name, inputs, outputs, self._weights)
-        opsets = [helper.make_opsetid("", OPSET), helper.make_opsetid(MICROSOFT, 1)]
-        model = helper.make_model(
-            graph, opset_imports=opsets, ir_version=IR_VERSION, producer_name="llm-inference-service"
-        )
-        model_file.write_bytes(model.SerializeToString())
-
-    def _branch(self, add: Callable[[], Sequence[str]]) -> onnx.GraphProto:
-        outside, self._nodes = self._nodes, []
-        outputs = [helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in add()]
-        branch = helper.make_graph(self._nodes, outputs[0].name, [], outputs)
-        self._nodes = outside
-        return branch
+        model_file.write_bytes(self.model(name, inputs, outputs).SerializeToString())

@@ -36,8 +36,8 @@ class BuildOptions:
     """Whether the graph gives its last hidden states too, for embeddings; unasked, they cost nothing."""
 
     @property
-    def takes_chunks(self) -> bool:
-        """Whether a pass may read a chunk of a prompt beside rows that decode; not tried but on CPUs."""
+    def has_pass_graphs(self) -> bool:
+        """Whether further kinds of passes have graphs (``pass_graphs``): not tried but on CPUs."""
         return self.precision is Precision.INT8_SMOOTH
 
     @property

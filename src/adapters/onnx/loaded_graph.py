@@ -1,0 +1,105 @@
+"""A graph that ONNX Runtime has loaded, and its runs with keys and values bound to memory."""
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+import onnxruntime as ort
+
+from adapters.onnx.providers import (
+    CUDA,
+    ProviderChoice,
+    has_cuda_device,
+    provider_in_use,
+    providers_to_try,
+)
+from domain.errors import BackendError, ConfigurationError
+
+Ints: TypeAlias = npt.NDArray[np.int64]
+Floats: TypeAlias = npt.NDArray[np.float32]
+
+DISABLE_TILED_ATTENTION = "ORT_GQA_DISABLE_FLASH_ATTENTION"
+"""Read by ONNX Runtime as it loads a graph for the CPU; 0 in the environment turns the tiled attention on."""
+STOP_SPINNING = "session.force_spinning_stop"
+"""Each session has threads of its own. Those that wait for work beyond a run take the processor from the
+session that runs next, and from the event loop."""
+
+
+class LoadedGraph:
+    """A session of ONNX Runtime.
+
+    Args:
+        model_file: the graph.
+        choice: where to run it.
+        num_threads: within one operator.
+
+    Raises:
+        ConfigurationError: it cannot be loaded.
+    """
+
+    def __init__(self, model_file: Path, choice: ProviderChoice, num_threads: int) -> None:
+        self._session = _load(model_file, choice, num_threads)
+        self.provider = provider_in_use(choice, self._session.get_providers())
+        self.input_types: dict[str, str] = {node.name: node.type for node in self._session.get_inputs()}
+        """Of those that must be fed, as ONNX Runtime prints them: ``tensor(float)``."""
+        self.optional_inputs = {node.name for node in self._session.get_overridable_initializers()}
+
+    def binding(self, output: str) -> "Binding":
+        """Return a binding that fetches this output."""
+        return Binding(self._session, output)
+
+
+class Binding:
+    """What runs of a graph have in common: the memory of keys and values, and the output to fetch."""
+
+    def __init__(self, session: Any, output: str) -> None:
+        self._session = session
+        self._output = output
+        self._binding = session.io_binding()
+        self._binding.bind_output(output, "cpu")  # first, so that it is output 0
+
+    def bind_in_place(
+        self, past: str, present: str, *, device_type: str, dtype: Any, shape: Sequence[int], address: int
+    ) -> None:
+        """Bind an input and an output to the same memory."""
+        self._binding.bind_input(past, device_type, 0, dtype, shape, address)
+        self._binding.bind_output(present, device_type, 0, dtype, shape, address)
+
+    def run(self, inputs: Mapping[str, Ints]) -> Floats:
+        """Feed the other inputs, and return the output.
+
+        Raises:
+            BackendError: the run failed.
+        """
+        for name, value in inputs.items():
+            # bind_cpu_input knows no optional inputs
+            self._binding.bind_ortvalue_input(name, ort.OrtValue.ortvalue_from_numpy(value))
+        try:
+            self._session.run_with_iobinding(self._binding)
+            return np.asarray(self._binding.get_outputs()[0].numpy(), np.float32)
+        except Exception as error:  # its exceptions have no common base but this
+            raise BackendError(f"ONNX Runtime failed: {type(error).__name__}") from error
+        finally:
+            # shapes differ from run to run, and each binding would keep its last output
+            self._binding.bind_output(self._output, "cpu")
+
+
+def _load(model_file: Path, choice: ProviderChoice, num_threads: int) -> Any:
+    # the plain attention takes half the time of the tiled one for a prompt, and no more for a decode step
+    os.environ.setdefault(DISABLE_TILED_ATTENTION, "1")
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = num_threads
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 3
+    options.enable_mem_pattern = False  # plans for one shape; passes have many, and it takes 10 MiB
+    options.add_session_config_entry(STOP_SPINNING, "1")
+    providers = providers_to_try(choice, ort.get_available_providers(), has_cuda_device=has_cuda_device())
+    if CUDA in providers:
+        ort.preload_dlls()  # CUDA and cuDNN from NVIDIA's wheels, where they are installed
+    try:
+        return ort.InferenceSession(str(model_file), options, providers=list(providers))
+    except Exception as error:  # its exceptions have no common base but this
+        raise ConfigurationError(f"ONNX Runtime cannot load {model_file}: {error}") from error
