@@ -46,11 +46,11 @@ def main() -> None:
         print(f"sustainable: {sustainable:.2f} answers/s, {closed.tokens_per_s:.0f} tokens/s")
         usual = ours.run(arriving(USUAL_SHARE * sustainable, duration_s, "usual"))[0]
         show("0.8x", usual)
-        before = ours.running.resident_bytes
+        before = ours.running.memory_bytes
         recovering = later.submit(recovered, ours, USUAL_SHARE * sustainable, duration_s)
         overload = ours.run(arriving(OVERLOAD * sustainable, duration_s, "overload"))[0]
         show("10x", overload)
-        after = ours.running.resident_bytes
+        after = ours.running.memory_bytes
         again = recovering.result()
         show("0.8x again", again)
     others = {error: number for error, number in overload.errors.items() if error not in REFUSALS}

@@ -67,11 +67,6 @@ class ServerProcess:
         """Proportional set size of all: a page that several share counts once in the sum."""
         return sum(size_bytes(pid, "Pss") for pid in self.pids)
 
-    @property
-    def resident_bytes(self) -> int:
-        """Resident set sizes, summed: what processes of others start to share or end changes nothing."""
-        return sum(size_bytes(pid, "Rss") for pid in self.pids)
-
     def stop(self) -> None:
         """Tell it to end; whatever is left of it after a while is killed."""
         pids = self.pids

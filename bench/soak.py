@@ -31,7 +31,7 @@ REST_S = 2.0
 
 
 async def soak(server: Server, num_requests: int) -> list[tuple[int, int]]:
-    """Send all; returns resident memory in bytes after so many requests, at even steps."""
+    """Send all; returns its memory in bytes after so many requests, at even steps."""
     client = ChatClient(server.base_url, server.model)
     chance = random.Random("soak")  # noqa: S311 - repeatable, not secret
     samples: list[tuple[int, int]] = []
@@ -54,7 +54,7 @@ async def soak(server: Server, num_requests: int) -> list[tuple[int, int]]:
         indices = iter(range(first, first + step))
         await asyncio.gather(*(caller(indices) for _ in range(NUM_CALLERS)))
         await asyncio.sleep(REST_S)
-        samples.append((first + step, server.running.resident_bytes))
+        samples.append((first + step, server.running.memory_bytes))
         print(f"after {samples[-1][0]:6} requests {samples[-1][1] / 2**20:7.1f} MiB", flush=True)
     if num_errors:
         print(f"{num_errors} requests failed")

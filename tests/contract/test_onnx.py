@@ -11,6 +11,7 @@ import pytest
 from adapters.manifest import fingerprint_of
 from adapters.onnx.backend import OnnxOptions, OnnxTextGenerator
 from adapters.onnx.providers import ProviderChoice
+from adapters.onnx.session import Logits, OnnxSession, TokenIds
 from domain.errors import InvalidRequestError
 from domain.generation import FinishReason, SamplingParameters, TokenLogprob
 from domain.messages import ChatMessage, Prompt
@@ -109,8 +110,11 @@ async def test_a_seed_repeats_a_sampled_answer(smollm2: OnnxTextGenerator) -> No
     assert answers[0] == answers[1] != answers[2]
 
 
-async def test_without_guesses_no_answer_depends_on_the_load(smollm2_folder: Path) -> None:
-    options = OnnxOptions(max_context_tokens=512, prefill_chunk_tokens=48, max_draft_tokens=0)
+async def test_no_answer_depends_on_the_load_or_on_guesses(
+    smollm2_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options = OnnxOptions(max_context_tokens=512, prefill_chunk_tokens=48)
+    num_verified = count_verified(monkeypatch)
     generator = OnnxTextGenerator(smollm2_folder, "smollm2", options)
     prompts = [
         prompt(f"Tell of {'big and small ' * (7 * i)}numbers near {i}.", max_tokens=24) for i in range(8)
@@ -118,6 +122,7 @@ async def test_without_guesses_no_answer_depends_on_the_load(smollm2_folder: Pat
     await generator.open()
     try:
         alone = [(await collect(generator.generate(each))).text for each in prompts]
+        assert sum(num_verified) > 20
         leaving = asyncio.create_task(collect(generator.generate(prompt("Count.", max_tokens=400))))
         staying = [asyncio.create_task(collect(generator.generate(each))) for each in reversed(prompts)]
         await asyncio.sleep(0.3)
@@ -187,9 +192,12 @@ async def test_ignoring_the_end_writes_as_much_as_was_asked_for(smollm2: OnnxTex
     assert generation.finish_reason is FinishReason.LENGTH
 
 
-async def test_a_text_that_repeats_is_copied_as_plain_decoding_does(smollm2_folder: Path) -> None:
+async def test_a_text_that_repeats_is_copied_as_plain_decoding_does(
+    smollm2_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     text = "alpha beta gamma delta epsilon zeta eta theta iota kappa lambda mu"
     asked = prompt(f"Repeat this exactly, twice: {text}", max_tokens=60, top_logprobs=5)
+    num_verified = count_verified(monkeypatch)
     answers = []
     for max_draft_tokens in (0, 7):
         options = OnnxOptions(max_context_tokens=512, max_draft_tokens=max_draft_tokens)
@@ -197,8 +205,22 @@ async def test_a_text_that_repeats_is_copied_as_plain_decoding_does(smollm2_fold
         await generator.open()
         answers.append(await tokens_of(generator, asked))
         await generator.close()
+        assert (sum(num_verified) > 30) is (max_draft_tokens > 0)
 
-    assert_same_up_to_near_ties(*answers)
+    assert answers[0] == answers[1]
+
+
+def count_verified(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Return a list that grows by the tokens of each pass that verifies guesses."""
+    numbers: list[int] = []
+    verify = OnnxSession.verify
+
+    def counted(session: OnnxSession, slot: int, token_ids: TokenIds, num_past: int) -> Logits:
+        numbers.append(len(token_ids))
+        return verify(session, slot, token_ids, num_past)
+
+    monkeypatch.setattr(OnnxSession, "verify", counted)
+    return numbers
 
 
 async def test_constrained_answers_have_their_form_beside_free_ones(smollm2: OnnxTextGenerator) -> None:
