@@ -205,7 +205,7 @@ async def test_a_text_that_repeats_is_copied_as_plain_decoding_does(
         await generator.open()
         answers.append(await tokens_of(generator, asked))
         await generator.close()
-        assert (sum(num_verified) > 30) is (max_draft_tokens > 0)
+        assert (sum(num_verified) > 20) is (max_draft_tokens > 0)
 
     assert answers[0] == answers[1]
 
