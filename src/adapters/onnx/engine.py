@@ -324,11 +324,7 @@ class Engine:
         if len(fed) > self._budget.max_chunk_tokens:
             self._read(sequence, self._budget.max_chunk_tokens)
             return
-        room = sequence.max_tokens - len(sequence.output_ids) - 1
-        is_alone = len(fed) == 1
-        guesses = (
-            sequence.lookup.draft(self._pass_costs, room) if sequence.lookup is not None and is_alone else []
-        )
+        guesses = self._guesses(sequence) if len(fed) == 1 else []
         token_ids = np.array(fed + guesses, np.int64)
         slot, num_past = sequence.held_slot, sequence.num_cached
         started_s = time.perf_counter()
@@ -342,10 +338,10 @@ class Engine:
             self._end([sequence], error)
             return
         duration_s = time.perf_counter() - started_s
-        if is_alone:
+        if len(fed) == 1:
             self._pass_costs.measured(len(token_ids), duration_s)
-        if len(token_ids) == 1:
-            self._budget.decoded(duration_s)
+            if not guesses:
+                self._budget.decoded(duration_s)
         num_checked = sequence.num_cached + len(fed)
         sequence.num_cached = num_checked
         for place in range(len(guesses) + 1):
@@ -358,6 +354,12 @@ class Engine:
             sequence.num_cached += 1
         if sequence.lookup is not None and guesses:
             sequence.lookup.learn(sequence.num_cached - num_checked, len(guesses))
+
+    def _guesses(self, sequence: Sequence) -> list[int]:
+        if sequence.lookup is None:
+            return []
+        room = sequence.max_tokens - len(sequence.output_ids) - 1
+        return sequence.lookup.draft(self._pass_costs, room)
 
     def _take_tokens(self, rows: list[Sequence], logits: Floats) -> bool:
         """Choose the next token of each row; returns whether one of them is finished, or failed."""

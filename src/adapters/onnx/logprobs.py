@@ -28,8 +28,6 @@ def token_logprobs(
         num_alternatives: likeliest tokens to report, one number a row.
         texts: of the tokens.
     """
-    if not token_ids:
-        return []
     shifted = logits - logits.max(axis=-1, keepdims=True)
     normalisers = np.log(np.exp(shifted).sum(axis=-1, dtype=np.float64))
 

@@ -87,7 +87,7 @@ class OnnxSession:
         self._beside: LoadedGraph | None = None
         self._beside_bindings: dict[int, tuple[Binding, int]] = {}
         self._verifiers: dict[int, LoadedGraph] = {}
-        self._verify_bindings: dict[tuple[int, int], Binding] = {}
+        self._verify_bindings: dict[int, tuple[Binding, int]] = {}
         if self.provider == CPU:  # the only one on which the further graphs were tried
             if reads_beside and folder.beside_file is not None:
                 self._beside = LoadedGraph(folder.beside_file, provider_choice, num_threads)
@@ -120,6 +120,7 @@ class OnnxSession:
             ``float32[num_logits, vocab]``, those behind the last of the tokens.
         """
         mask = np.ones((1, num_past + len(token_ids)), np.int64)
+        self._reached(slot, num_past + len(token_ids))
         logits: Logits = self._run(slot, token_ids[np.newaxis, :], mask, num_logits=num_logits)[0]
         return logits[len(logits) - num_logits :]
 
@@ -133,6 +134,7 @@ class OnnxSession:
         Returns:
             ``float32[rows, vocab]``.
         """
+        self._reached(0, lengths + 1)
         return self._run(0, token_ids[:, np.newaxis], _mask_of(lengths))[:, 0]
 
     def decode_beside(
@@ -196,7 +198,7 @@ class OnnxSession:
             "input_ids": token_ids[np.newaxis],
             "attention_mask": np.ones((1, num_past + num_tokens), np.int64),
         }
-        logits: Logits = self._verify_binding(slot, num_tokens).run(inputs)[0]
+        logits: Logits = self._verify_binding(num_tokens, slot).run(inputs)[0]
         return logits
 
     def hidden_states(self, slot: int, token_ids: TokenIds, num_past: int) -> HiddenStates:
@@ -212,6 +214,7 @@ class OnnxSession:
         if name is None:
             raise BackendError("the model folder was built without hidden states")
         mask = np.ones((1, num_past + len(token_ids)), np.int64)
+        self._reached(slot, num_past + len(token_ids))
         hidden = self._run(slot, token_ids[np.newaxis, :], mask, output=name, num_logits=0)
         return hidden.reshape(len(token_ids), -1)
 
@@ -250,7 +253,6 @@ class OnnxSession:
         if self._has_logits_start:
             first = -num_logits if num_logits > 0 else self._end_of_logits(token_ids)
             inputs[LOGITS_START] = np.array([first])
-        self._reached(first_slot, mask.sum(axis=1))
         return binding.run(inputs)
 
     def _reached(self, first_slot: int, lengths: TokenIds | int) -> None:
@@ -280,12 +282,14 @@ class OnnxSession:
             self._beside_bindings[num_rows] = binding, slot
         return binding
 
-    def _verify_binding(self, slot: int, num_tokens: int) -> Binding:
-        binding = self._verify_bindings.get((slot, num_tokens))
+    def _verify_binding(self, num_tokens: int, slot: int) -> Binding:
+        binding, bound_slot = self._verify_bindings.get(num_tokens, (None, None))
         if binding is None:
-            binding = self._verify_bindings[slot, num_tokens] = self._verifiers[num_tokens].binding(LOGITS)
+            binding = self._verifiers[num_tokens].binding(LOGITS)
+        if bound_slot != slot:
             for token in range(num_tokens):
                 self._bind_kv(binding, slot, 1, f"%s.{token}")
+            self._verify_bindings[num_tokens] = binding, slot
         return binding
 
     def _bind_kv(self, binding: Binding, first_slot: int, num_rows: int, form: str = "%s") -> None:

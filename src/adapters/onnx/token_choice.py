@@ -17,8 +17,10 @@ def choose_tokens(
         texts: what tokens read as.
     """
     wanted = [index for index, row in enumerate(rows) if row.wants_logprobs]
-    model_logits = logits[wanted]  # a copy: the sampler changes them
+    model_logits = logits[wanted] if wanted else None  # a copy: the sampler changes them
     token_ids = sample_rows(logits, [row.sampling for row in rows])
+    if model_logits is None:
+        return [(token_id, None) for token_id in token_ids]
     logprobs = token_logprobs(
         model_logits,
         [token_ids[index] for index in wanted],
