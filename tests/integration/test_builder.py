@@ -17,6 +17,7 @@ from adapters.onnx.builder import (
     build_model_folder,
     is_model_folder,
 )
+from adapters.onnx.builder.prepacking import prepack
 from adapters.onnx.model_folder import read_model_folder
 from adapters.onnx.tokenizer import Tokenizer
 from domain.errors import ConfigurationError
@@ -124,6 +125,20 @@ def test_a_full_disk_is_one_message(checkpoint: Path, tmp_path: Path) -> None:
 
     with pytest.raises(ConfigurationError, match="No space left on device"):
         build_model_folder(checkpoint, tmp_path / "model", FP32, NotingReporter(2, full))
+
+
+def test_weights_that_cannot_be_laid_out_are_one_message(checkpoint: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "model"
+    build_model_folder(checkpoint, folder, FP32, SilentReporter())
+    data_file = folder / "model.onnx.data"
+    data_file.write_bytes(data_file.read_bytes()[:1000])
+    before = sorted(folder.iterdir())
+
+    with pytest.raises(ConfigurationError, match="cannot lay out"):
+        prepack(folder / "model.onnx", data_file)
+
+    assert sorted(folder.iterdir()) == before
+    assert data_file.stat().st_size == 1000
 
 
 def _build_in_a_process(checkpoint: Path, destination: Path, stages: Any) -> None:

@@ -17,6 +17,7 @@ import onnx
 import onnxruntime as ort
 
 from adapters.onnx.builder.graph import append_aligned
+from domain.errors import ConfigurationError
 
 ENTRY = "prepacked"
 ERRORS_ALONE = 3
@@ -24,7 +25,11 @@ ERRORS_ALONE = 3
 
 
 def prepack(model_file: Path, data_file: Path) -> None:
-    """Append laid-out weights to a model's data file, and note in the model where they are."""
+    """Append laid-out weights to a model's data file, and note in the model where they are.
+
+    Raises:
+        ConfigurationError: ONNX Runtime cannot load the model, or save what it makes of it.
+    """
     model = onnx.load(model_file, load_external_data=False)
     weights = {weight.name: weight for weight in model.graph.initializer}
     with TemporaryDirectory(dir=model_file.parent) as folder:
@@ -50,7 +55,10 @@ def _save_laid_out(model_file: Path, saved_file: Path, saved_data_file: Path) ->
         ("session.save_external_prepacked_constant_initializers", "1"),
     ):
         options.add_session_config_entry(name, value)
-    ort.InferenceSession(str(model_file), options, providers=["CPUExecutionProvider"])
+    try:
+        ort.InferenceSession(str(model_file), options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # its exceptions have no common base but this
+        raise ConfigurationError(f"ONNX Runtime cannot lay out {model_file}: {error}") from error
 
 
 def _moved(value: str, source: BinaryIO, target: BinaryIO) -> str:
