@@ -51,10 +51,11 @@ async def soak(server: Server, num_requests: int) -> list[tuple[int, int]]:
 
     step = max(1, num_requests // NUM_SAMPLES)
     for first in range(0, num_requests, step):
-        indices = iter(range(first, first + step))
+        end = min(first + step, num_requests)
+        indices = iter(range(first, end))
         await asyncio.gather(*(caller(indices) for _ in range(NUM_CALLERS)))
         await asyncio.sleep(REST_S)
-        samples.append((first + step, server.running.memory_bytes))
+        samples.append((end, server.running.memory_bytes))
         print(f"after {samples[-1][0]:6} requests {samples[-1][1] / 2**20:7.1f} MiB", flush=True)
     if num_errors:
         print(f"{num_errors} requests failed")

@@ -117,8 +117,9 @@ async def test_no_answer_depends_on_the_load_or_on_guesses(
     num_verified = count_verified(monkeypatch)
     generator = OnnxTextGenerator(smollm2_folder, "smollm2", options)
     prompts = [
-        prompt(f"Tell of {'big and small ' * (7 * i)}numbers near {i}.", max_tokens=24) for i in range(8)
-    ]
+        prompt("List the colours, and again, and again.", max_tokens=24, temperature=0.7, seed=seed)
+        for seed in (1, 2)
+    ] + [prompt(f"Tell of {'big and small ' * (7 * i)}numbers near {i}.", max_tokens=24) for i in range(8)]
     await generator.open()
     try:
         alone = [(await collect(generator.generate(each))).text for each in prompts]
@@ -211,11 +212,12 @@ async def test_a_text_that_repeats_is_copied_as_plain_decoding_does(
 
 
 def count_verified(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """Return a list that grows by the tokens of each pass that verifies guesses."""
+    """Return a list that grows by the tokens of each pass that verifies guesses as decode steps would."""
     numbers: list[int] = []
     verify = OnnxSession.verify
 
     def counted(session: OnnxSession, slot: int, token_ids: TokenIds, num_past: int) -> Logits:
+        assert len(token_ids) in session.verify_widths
         numbers.append(len(token_ids))
         return verify(session, slot, token_ids, num_past)
 

@@ -11,6 +11,7 @@ import onnxruntime as ort
 import pytest
 
 from adapters.onnx.builder import BuildOptions, Precision, SilentReporter, build_model_folder
+from adapters.onnx.kv_buffers import HostKVBuffers
 from adapters.onnx.model_folder import read_model_folder
 from adapters.onnx.prompt_lookup import DRAFT_LENGTHS
 from adapters.onnx.providers import ProviderChoice
@@ -210,6 +211,22 @@ def test_a_slot_whose_memory_was_given_back_is_as_good_as_a_fresh_one(tiny_folde
     np.testing.assert_array_equal(used.prefill(1, ids[:9], 230), expected_neighbour)
 
 
+def test_a_little_memory_is_given_back_where_all_of_a_slots_is(
+    tiny_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trimmed: list[tuple[int, int, int]] = []
+    monkeypatch.setattr(HostKVBuffers, "trim_slot", lambda _, *slot: trimmed.append(slot))
+    session = OnnxSession(
+        read_model_folder(tiny_folder), ProviderChoice.CPU, num_threads=1, num_slots=2, max_length=256
+    )
+    session.prefill(1, np.array(TOKEN_IDS[:50], np.int64), 0)
+
+    for slot, length in ((1, 20), (0, 0), (1, 0), (1, 0)):
+        session.trim_slot(slot, length)
+
+    assert trimmed == [(1, 0, 50)]
+
+
 @pytest.mark.parametrize("num_guesses", DRAFT_LENGTHS)
 @pytest.mark.parametrize("model", [LLAMA, MISTRAL, QWEN2_WIDE_HEADS], ids=["llama", "mistral", "wide-heads"])
 def test_guesses_are_verified_to_the_bit_as_steps_would(
@@ -267,7 +284,7 @@ def test_folders_for_cpus_alone_have_graphs_for_further_passes(tmp_path: Path, p
         )
 
 
-def test_all_graphs_map_the_same_weights_as_they_were_laid_out(tmp_path: Path) -> None:
+def test_all_graphs_refer_to_the_same_laid_out_weights(tmp_path: Path) -> None:
     write_safetensors_checkpoint(LLAMA, tmp_path / "checkpoint")
     build_model_folder(tmp_path / "checkpoint", tmp_path / "model", BuildOptions(), SilentReporter())
     folder = read_model_folder(tmp_path / "model")
@@ -280,6 +297,10 @@ def test_all_graphs_map_the_same_weights_as_they_were_laid_out(tmp_path: Path) -
 
     assert {name.split(".")[-2] for name in laid_out[0]} == {"qkv", "o", "gate_up", "down", "head"}
     assert all(each == laid_out[0] for each in laid_out)
+    for file in folder.verify_files.values():  # a number of rows in the graph would undo the tokens' order
+        inputs = onnx.load(file, load_external_data=False).graph.input
+        cached = [value.type.tensor_type.shape.dim for value in inputs if value.name.startswith("past")]
+        assert all(dims[0].dim_param for dims in cached)
     for entry in laid_out[0].values():
         _, *parts = entry.split("|")
         for part in parts:

@@ -100,6 +100,8 @@ class _Loaded:
     max_prompt_tokens: int | None
     has_hidden_states: bool
     max_draft_tokens: int
+    guesses_exactly: bool
+    """Whether an answer is the same with guesses and without, to the bit."""
 
 
 class OnnxTextGenerator:
@@ -295,6 +297,7 @@ class OnnxTextGenerator:
             options.max_prompt_tokens,
             folder.hidden_states_name is not None,
             options.max_draft_tokens,
+            bool(session.verify_widths),
         )
 
 
@@ -379,8 +382,9 @@ def _sequence(
         raise InvalidRequestError(FieldProblem("prompt", "has no tokens"))
     room = _room(loaded, len(prompt_ids))
     parameters = prompt.parameters
-    # guesses change how passes are rounded, and a seed is a wish to see the same again
-    max_draft_tokens = loaded.max_draft_tokens if parameters.seed is None else 0
+    # where guesses change how passes are rounded: a seed is a wish to see the same again
+    may_guess = parameters.seed is None or loaded.guesses_exactly
+    max_draft_tokens = loaded.max_draft_tokens if may_guess else 0
     return EngineSequence(
         prompt_ids=prompt_ids,
         emit_error=emit,

@@ -135,11 +135,17 @@ class Engine:
         with self._changed:
             is_at_rest = not self._changed.wait_for(self._is_needed, REST_S)
         if is_at_rest:
-            for slot in range(self._scheduler.num_slots):
-                self._model.trim_slot(slot, 0)
+            self._give_memory_back()
         with self._changed:
             self._changed.wait_for(self._is_needed)
             return not self._is_stopping
+
+    def _give_memory_back(self) -> None:
+        for slot in range(self._scheduler.num_slots):
+            with self._changed:
+                if self._is_needed():
+                    return
+            self._model.trim_slot(slot, 0)
 
     def _is_needed(self) -> bool:
         return self._is_stopping or bool(self._cancelled) or self._scheduler.has_work

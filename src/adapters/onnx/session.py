@@ -90,9 +90,9 @@ class OnnxSession:
         self._verify_bindings: dict[int, tuple[Binding, int]] = {}
         if self.provider == CPU:  # the only one on which the further graphs were tried
             if reads_beside and folder.beside_file is not None:
-                self._beside = LoadedGraph(folder.beside_file, provider_choice, num_threads)
+                self._beside = LoadedGraph(folder.beside_file, ProviderChoice.CPU, num_threads)
             self._verifiers = {
-                num_tokens: LoadedGraph(file, provider_choice, num_threads)
+                num_tokens: LoadedGraph(file, ProviderChoice.CPU, num_threads)
                 for num_tokens, file in folder.verify_files.items()
                 if num_tokens <= max_guesses + 1
             }
@@ -101,6 +101,11 @@ class OnnxSession:
     def takes_chunks(self) -> bool:
         """Whether ``decode_beside`` works."""
         return self._beside is not None
+
+    @property
+    def verify_widths(self) -> frozenset[int]:
+        """Numbers of tokens that ``verify`` takes to the bit as ``decode`` would."""
+        return frozenset(self._verifiers)
 
     @property
     def num_prefix_blocks(self) -> int:
@@ -224,9 +229,12 @@ class OnnxSession:
         self._reached(target, length)
 
     def trim_slot(self, slot: int, length: int) -> None:
-        """Give back the memory of a slot behind its first ``length`` positions, where that is worth it."""
+        """Give back the memory of a slot behind its first ``length`` positions, where that is worth it.
+
+        All of it is always worth it: whoever gives that expects no use of the slot soon.
+        """
         reach = int(self._reach[slot])
-        if reach - length >= MIN_TRIMMED_TOKENS:
+        if reach - length >= (MIN_TRIMMED_TOKENS if length else 1):
             self._buffers.trim_slot(slot, length, reach)
             self._reach[slot] = length
 

@@ -154,4 +154,7 @@ def _holds(destination: Path, origin: dict[str, Any]) -> bool:
 
 
 def _versions() -> dict[str, str]:
-    return {name: version(name) for name in ("llm-inference-service", "onnx", "numpy")}
+    import onnxruntime  # noqa: PLC0415 - heavy; its distributions have several names
+
+    versions = {name: version(name) for name in ("llm-inference-service", "onnx", "numpy")}
+    return {**versions, "onnxruntime": onnxruntime.__version__}

@@ -31,17 +31,16 @@ def prepack(model_file: Path, data_file: Path) -> None:
         ConfigurationError: ONNX Runtime cannot load the model, or save what it makes of it.
     """
     model = onnx.load(model_file, load_external_data=False)
-    weights = {weight.name: weight for weight in model.graph.initializer}
     with TemporaryDirectory(dir=model_file.parent) as folder:
         saved_file, saved_data_file = Path(folder) / model_file.name, Path(folder) / data_file.name
         _save_laid_out(model_file, saved_file, saved_data_file)
         saved = onnx.load(saved_file, load_external_data=False)
+        laid_out = {weight.name: weight.external_data for weight in saved.graph.initializer}
         with saved_data_file.open("rb") as source, data_file.open("ab") as target:
-            for weight in saved.graph.initializer:
-                for entry in weight.external_data:
+            for weight in model.graph.initializer:
+                for entry in laid_out.get(weight.name, ()):
                     if entry.key.startswith(ENTRY):
-                        moved = _moved(entry.value, source, target)
-                        weights[weight.name].external_data.add(key=entry.key, value=moved)
+                        weight.external_data.add(key=entry.key, value=_moved(entry.value, source, target))
     model_file.write_bytes(model.SerializeToString())
 
 

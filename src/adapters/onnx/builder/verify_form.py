@@ -56,7 +56,8 @@ class VerifyForm:
             lengths = [f"{LENGTHS}.{token}", f"{TOTAL_LENGTH}.{token}"]
             graph.like(attention, [*inputs, *lengths, *rope, position], [name, *kept])
             if token + 1 < self._num_tokens:
-                # the next position is one on, by the number of rows: so the kernels run in this order
+                # the next position is one on, by the number of rows: so the kernels run in this order. Were
+                # that number written into the graph, ONNX Runtime would reckon ahead, and lose the order
                 step = graph.node("Shape", [kept[0]], [f"{name}.step"], start=0, end=1)
                 position = graph.node("Add", [position, step], [f"{name}.next_position"])
         graph.node("Concat", tokens, [output], axis=1)
