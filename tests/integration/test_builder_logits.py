@@ -33,12 +33,30 @@ from tests.reference_decoder import reference_logits
 TOKEN_IDS = [int(i) for i in np.random.default_rng(3).integers(0, 256, 90)]
 
 
+def opened(
+    folder: Path,
+    *,
+    num_threads: int = 1,
+    num_slots: int = 1,
+    max_length: int = 128,
+    reads_beside: bool = False,
+    max_guesses: int = 0,
+) -> OnnxSession:
+    return OnnxSession(
+        read_model_folder(folder),
+        ProviderChoice.CPU,
+        num_threads=num_threads,
+        num_slots=num_slots,
+        max_length=max_length,
+        reads_beside=reads_beside,
+        max_guesses=max_guesses,
+    )
+
+
 def built_logits(source: Path, folder: Path, precision: Precision = Precision.FP32) -> np.ndarray:
     """Prefill most of the tokens in two chunks and decode the rest one by one, as the engine does."""
     build_model_folder(source, folder, BuildOptions(precision=precision), SilentReporter())
-    session = OnnxSession(
-        read_model_folder(folder), ProviderChoice.CPU, num_threads=1, num_slots=1, max_length=128
-    )
+    session = opened(folder)
     ids = np.array(TOKEN_IDS, np.int64)
     rows = [
         session.prefill(0, ids[:50], 0, num_logits=50),
@@ -105,9 +123,7 @@ def test_quantised_logits_stay_near_the_reference(
 
 
 def test_logits_come_for_as_many_of_the_last_positions_as_are_asked_for(tiny_folder: Path) -> None:
-    session = OnnxSession(
-        read_model_folder(tiny_folder), ProviderChoice.CPU, num_threads=1, num_slots=1, max_length=128
-    )
+    session = opened(tiny_folder)
     ids = np.array(TOKEN_IDS, np.int64)
 
     every = session.prefill(0, ids, 0, num_logits=len(ids))
@@ -121,9 +137,7 @@ def test_logits_come_for_as_many_of_the_last_positions_as_are_asked_for(tiny_fol
 def test_a_chunk_without_logits_is_read_all_the_same(tmp_path: Path, precision: Precision) -> None:
     write_safetensors_checkpoint(LLAMA, tmp_path / "checkpoint")
     build_model_folder(tmp_path / "checkpoint", tmp_path / "model", BuildOptions(precision), SilentReporter())
-    session = OnnxSession(
-        read_model_folder(tmp_path / "model"), ProviderChoice.CPU, num_threads=1, num_slots=2, max_length=128
-    )
+    session = opened(tmp_path / "model", num_slots=2)
     ids = np.array(TOKEN_IDS, np.int64)
 
     none = session.prefill(0, ids[:20], 0, num_logits=0)
@@ -141,17 +155,7 @@ def test_a_chunk_beside_rows_is_read_as_it_is_alone(tmp_path: Path, model: TinyM
     build_model_folder(tmp_path / "checkpoint", tmp_path / "model", BuildOptions(), SilentReporter())
     ids = np.array(TOKEN_IDS, np.int64)
     newest, lengths = ids[:num_rows], np.arange(10, 10 + num_rows)
-    alone, together = (
-        OnnxSession(
-            read_model_folder(tmp_path / "model"),
-            ProviderChoice.CPU,
-            num_threads=1,
-            num_slots=4,
-            max_length=128,
-            reads_beside=True,
-        )
-        for _ in range(2)
-    )
+    alone, together = (opened(tmp_path / "model", num_slots=4, reads_beside=True) for _ in range(2))
     for session in (alone, together):
         for slot in range(num_rows):
             session.prefill(slot, ids[slot : slot + 10 + slot], 0, num_logits=0)
@@ -173,14 +177,7 @@ def test_a_chunk_beside_rows_is_read_as_it_is_alone(tmp_path: Path, model: TinyM
 def test_a_chunk_may_go_to_a_slot_whose_row_nobody_reads(tmp_path: Path) -> None:
     write_safetensors_checkpoint(LLAMA, tmp_path / "checkpoint")
     build_model_folder(tmp_path / "checkpoint", tmp_path / "model", BuildOptions(), SilentReporter())
-    session = OnnxSession(
-        read_model_folder(tmp_path / "model"),
-        ProviderChoice.CPU,
-        num_threads=1,
-        num_slots=2,
-        max_length=128,
-        reads_beside=True,
-    )
+    session = opened(tmp_path / "model", num_slots=2, reads_beside=True)
     ids = np.array(TOKEN_IDS, np.int64)
     session.prefill(1, ids[:10], 0)
     expected = session.prefill(0, ids[:40], 0)
@@ -193,12 +190,7 @@ def test_a_chunk_may_go_to_a_slot_whose_row_nobody_reads(tmp_path: Path) -> None
 
 
 def test_a_slot_whose_memory_was_given_back_is_as_good_as_a_fresh_one(tiny_folder: Path) -> None:
-    used, fresh = (
-        OnnxSession(
-            read_model_folder(tiny_folder), ProviderChoice.CPU, num_threads=1, num_slots=2, max_length=256
-        )
-        for _ in range(2)
-    )
+    used, fresh = (opened(tiny_folder, num_slots=2, max_length=256) for _ in range(2))
     ids = np.array((TOKEN_IDS * 3)[:240], np.int64)
     for slot in range(2):
         used.prefill(slot, ids[::-1], 0)
@@ -216,9 +208,7 @@ def test_a_little_memory_is_given_back_where_all_of_a_slots_is(
 ) -> None:
     trimmed: list[tuple[int, int, int]] = []
     monkeypatch.setattr(HostKVBuffers, "trim_slot", lambda _, *slot: trimmed.append(slot))
-    session = OnnxSession(
-        read_model_folder(tiny_folder), ProviderChoice.CPU, num_threads=1, num_slots=2, max_length=256
-    )
+    session = opened(tiny_folder, num_slots=2, max_length=256)
     session.prefill(1, np.array(TOKEN_IDS[:50], np.int64), 0)
 
     for slot, length in ((1, 20), (0, 0), (1, 0), (1, 0)):
@@ -235,14 +225,7 @@ def test_guesses_are_verified_to_the_bit_as_steps_would(
     write_safetensors_checkpoint(model, tmp_path / "checkpoint")
     build_model_folder(tmp_path / "checkpoint", tmp_path / "model", BuildOptions(), SilentReporter())
     stepping, verifying = (
-        OnnxSession(
-            read_model_folder(tmp_path / "model"),
-            ProviderChoice.CPU,
-            num_threads=2,
-            num_slots=2,
-            max_length=128,
-            max_guesses=max_guesses,
-        )
+        opened(tmp_path / "model", num_threads=2, num_slots=2, max_guesses=max_guesses)
         for max_guesses in (0, num_guesses)
     )
     ids = np.array(TOKEN_IDS, np.int64)
@@ -267,12 +250,7 @@ def test_folders_for_cpus_alone_have_graphs_for_further_passes(tmp_path: Path, p
     folder = read_model_folder(tmp_path / "model")
     is_for_cpus = precision is Precision.INT8_SMOOTH
 
-    asked, unasked = (
-        OnnxSession(
-            folder, ProviderChoice.CPU, num_threads=1, num_slots=1, max_length=128, reads_beside=reads_beside
-        )
-        for reads_beside in (True, False)
-    )
+    asked, unasked = (opened(folder.path, reads_beside=reads_beside) for reads_beside in (True, False))
 
     assert asked.takes_chunks is is_for_cpus
     assert not unasked.takes_chunks
@@ -345,12 +323,7 @@ def test_a_graph_that_gives_every_position_is_cut_by_the_session(tiny_folder: Pa
     file.write_bytes(model.SerializeToString())
     ids = np.array(TOKEN_IDS, np.int64)
 
-    logits = [
-        OnnxSession(
-            read_model_folder(folder), ProviderChoice.CPU, num_threads=1, num_slots=1, max_length=128
-        ).prefill(0, ids, 0, num_logits=3)
-        for folder in (tmp_path / "model", tiny_folder)
-    ]
+    logits = [opened(folder).prefill(0, ids, 0, num_logits=3) for folder in (tmp_path / "model", tiny_folder)]
 
     assert logits[0].shape == (3, LLAMA.vocab_size)
     np.testing.assert_allclose(logits[0], logits[1], atol=1e-5)
@@ -360,9 +333,7 @@ def test_hidden_states_are_what_the_head_reads(tmp_path: Path) -> None:
     weights = write_safetensors_checkpoint(LLAMA, tmp_path / "checkpoint")
     options = BuildOptions(precision=Precision.FP32)
     build_model_folder(tmp_path / "checkpoint", tmp_path / "model", options, SilentReporter())
-    session = OnnxSession(
-        read_model_folder(tmp_path / "model"), ProviderChoice.CPU, num_threads=1, num_slots=2, max_length=128
-    )
+    session = opened(tmp_path / "model", num_slots=2)
     ids = np.array(TOKEN_IDS, np.int64)
 
     states = np.concatenate([session.hidden_states(1, ids[:50], 0), session.hidden_states(1, ids[50:], 50)])
@@ -376,7 +347,7 @@ def test_a_folder_without_hidden_states_says_so(tmp_path: Path) -> None:
     options = BuildOptions(precision=Precision.FP32, has_hidden_states=False)
     build_model_folder(tmp_path / "checkpoint", tmp_path / "model", options, SilentReporter())
     folder = read_model_folder(tmp_path / "model")
-    session = OnnxSession(folder, ProviderChoice.CPU, num_threads=1, num_slots=1, max_length=128)
+    session = opened(folder.path)
 
     assert folder.hidden_states_name is None
     with pytest.raises(BackendError, match="without hidden states"):
