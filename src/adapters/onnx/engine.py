@@ -133,9 +133,9 @@ class Engine:
 
     def _wait_for_work(self) -> bool:
         with self._changed:
-            is_at_rest = not self._changed.wait_for(self._is_needed, REST_S)
-        if is_at_rest:
-            self._give_memory_back()
+            if self._changed.wait_for(self._is_needed, REST_S):
+                return not self._is_stopping
+        self._give_memory_back()
         with self._changed:
             self._changed.wait_for(self._is_needed)
             return not self._is_stopping
