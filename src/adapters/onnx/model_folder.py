@@ -10,8 +10,16 @@ from domain.errors import ConfigurationError
 
 BESIDE_FILE = "beside.onnx"
 """A graph on the model's weights that decodes rows and reads a chunk of a prompt in one pass."""
+CHUNK_SPLIT = "chunk_split"
+"""Its ``int64[2]``: the tokens of the chunk, and the rows behind it."""
+CHUNK_TOTAL = "chunk_total"
+"""Its ``int64[1]``: the tokens in the chunk's slot once it is read."""
+CHUNK_NAME = "chunk.%s"
+"""Its names of the chunk's keys and values, by those of the rows'."""
 VERIFY_FILE = "verify_%d.onnx"
 """A graph on the model's weights that takes so many tokens of a slot as decode steps would."""
+VERIFIED_NAME = "%s.%d"
+"""Its names of a token's keys and values, by those of the model's."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from adapters.onnx.kv_buffers import DeviceKVBuffers, HostKVBuffers, KVBuffers, numpy_dtype
 from adapters.onnx.loaded_graph import Binding, LoadedGraph
-from adapters.onnx.model_folder import ModelFolder
+from adapters.onnx.model_folder import CHUNK_NAME, CHUNK_SPLIT, CHUNK_TOTAL, VERIFIED_NAME, ModelFolder
 from adapters.onnx.prefix_cache import BLOCK_TOKENS, NewBlocks
 from adapters.onnx.providers import CPU, ProviderChoice
 from domain.errors import BackendError, ConfigurationError
@@ -27,9 +27,6 @@ HiddenStates = npt.NDArray[np.float32]
 LOGITS = "logits"
 LOGITS_START = "logits_start"
 """``int64[1]``: from which of a run's positions on there are logits. Our builder's folders have it."""
-
-CHUNK_SPLIT, CHUNK_TOTAL, CHUNK = "chunk_split", "chunk_total", "chunk."
-"""Names of the graph that takes a chunk beside rows (``adapters.onnx.builder.beside_form``)."""
 
 MIN_TRIMMED_TOKENS = 128
 """Taking memory again costs about 20 us a token (SmolLM2-135M)."""
@@ -124,9 +121,7 @@ class OnnxSession:
         Returns:
             ``float32[num_logits, vocab]``, those behind the last of the tokens.
         """
-        mask = np.ones((1, num_past + len(token_ids)), np.int64)
-        self._reached(slot, num_past + len(token_ids))
-        logits: Logits = self._run(slot, token_ids[np.newaxis, :], mask, num_logits=num_logits)[0]
+        logits: Logits = self._append(slot, token_ids, num_past, LOGITS, num_logits)[0]
         return logits[len(logits) - num_logits :]
 
     def decode(self, token_ids: TokenIds, lengths: TokenIds) -> Logits:
@@ -218,9 +213,7 @@ class OnnxSession:
         name = self._folder.hidden_states_name
         if name is None:
             raise BackendError("the model folder was built without hidden states")
-        mask = np.ones((1, num_past + len(token_ids)), np.int64)
-        self._reached(slot, num_past + len(token_ids))
-        hidden = self._run(slot, token_ids[np.newaxis, :], mask, output=name, num_logits=0)
+        hidden = self._append(slot, token_ids, num_past, name, num_logits=0)
         return hidden.reshape(len(token_ids), -1)
 
     def copy_slot(self, source: int, target: int, length: int) -> None:
@@ -246,6 +239,14 @@ class OnnxSession:
         """Copy blocks of the prefix cache to the beginning of a slot."""
         self._buffers.load_blocks(slot, block_ids)
         self._reached(slot, len(block_ids) * BLOCK_TOKENS)
+
+    def _append(
+        self, slot: int, token_ids: TokenIds, num_past: int, output: str, num_logits: int
+    ) -> npt.NDArray[np.float32]:
+        num_tokens = num_past + len(token_ids)
+        self._reached(slot, num_tokens)
+        mask = np.ones((1, num_tokens), np.int64)
+        return self._run(slot, token_ids[np.newaxis, :], mask, output=output, num_logits=num_logits)
 
     def _run(
         self,
@@ -286,7 +287,7 @@ class OnnxSession:
             binding = self._beside.binding(LOGITS)
             self._bind_kv(binding, 0, num_rows)
         if bound_slot != slot:
-            self._bind_kv(binding, slot, 1, CHUNK + "%s")
+            self._bind_kv(binding, slot, 1, CHUNK_NAME)
             self._beside_bindings[num_rows] = binding, slot
         return binding
 
@@ -296,7 +297,7 @@ class OnnxSession:
             binding = self._verifiers[num_tokens].binding(LOGITS)
         if bound_slot != slot:
             for token in range(num_tokens):
-                self._bind_kv(binding, slot, 1, f"%s.{token}")
+                self._bind_kv(binding, slot, 1, VERIFIED_NAME % ("%s", token))
             self._verify_bindings[num_tokens] = binding, slot
         return binding
 

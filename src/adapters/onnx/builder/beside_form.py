@@ -11,13 +11,8 @@ from onnx import TensorProto, helper
 from adapters.onnx.builder.attention import is_cached
 from adapters.onnx.builder.derived_graph import Values, renamed
 from adapters.onnx.builder.graph import Graph
+from adapters.onnx.model_folder import CHUNK_NAME, CHUNK_SPLIT, CHUNK_TOTAL
 
-CHUNK_SPLIT = "chunk_split"
-"""``int64[2]``: the tokens of the chunk, and the rows behind it."""
-CHUNK_TOTAL = "chunk_total"
-"""``int64[1]``: the tokens in the chunk's slot once it is read."""
-CHUNK = "chunk."
-"""Before the names of a row's keys and values: the chunk's."""
 CHUNK_LENGTHS, CHUNK_TOTAL_LENGTH = "chunk_seqlens_k", "chunk_total_length"
 AS_ROWS = "as_rows"
 """The shape of rows: a batch of one token each."""
@@ -54,7 +49,7 @@ class BesideForm:
         chunk, rows = f"{output}.chunk", f"{output}.rows"
         graph.node("Split", [qkv, CHUNK_SPLIT], [f"{chunk}.qkv", f"{rows}.in_line"], axis=1)
         graph.node("Reshape", [f"{rows}.in_line", AS_ROWS], [f"{rows}.qkv"])
-        chunk_past, chunk_present = ([CHUNK + name for name in names] for names in (past, present))
+        chunk_past, chunk_present = ([CHUNK_NAME % name for name in names] for names in (past, present))
         of_chunk = [f"{chunk}.qkv", "", "", *chunk_past, CHUNK_LENGTHS, CHUNK_TOTAL_LENGTH, *rope]
         graph.like(attention, of_chunk, [chunk, *chunk_present])
         graph.like(attention, [f"{rows}.qkv", *attention.input[1:]], [rows, *present])
@@ -67,7 +62,7 @@ def _of_chunk(values: Values) -> list[onnx.ValueInfoProto]:
     counterparts = []
     for value in values:
         if is_cached(value.name):
-            counterpart = renamed(value, CHUNK + value.name)
+            counterpart = renamed(value, CHUNK_NAME % value.name)
             rows, _, length, _ = counterpart.type.tensor_type.shape.dim
             rows.dim_value = 1
             length.dim_param = f"chunk_{length.dim_param}"

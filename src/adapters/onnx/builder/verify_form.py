@@ -13,6 +13,7 @@ from onnx import TensorProto
 from adapters.onnx.builder.attention import LENGTHS, TOTAL_LENGTH, is_cached
 from adapters.onnx.builder.derived_graph import Values, renamed
 from adapters.onnx.builder.graph import Graph
+from adapters.onnx.model_folder import VERIFIED_NAME
 
 SIZES = "verify_sizes"
 FIRST_POSITION = "verify_position"
@@ -51,10 +52,10 @@ class VerifyForm:
         graph.node("Split", [qkv, SIZES], [f"{token}.qkv" for token in tokens], axis=1)
         position = FIRST_POSITION
         for token, name in enumerate(tokens):
-            kept = [f"{key_or_value}.{token}" for key_or_value in present]
-            inputs = [f"{name}.qkv", "", "", *(f"{key_or_value}.{token}" for key_or_value in past)]
+            kept = [VERIFIED_NAME % (each, token) for each in present]
+            before = [VERIFIED_NAME % (each, token) for each in past]
             lengths = [f"{LENGTHS}.{token}", f"{TOTAL_LENGTH}.{token}"]
-            graph.like(attention, [*inputs, *lengths, *rope, position], [name, *kept])
+            graph.like(attention, [f"{name}.qkv", "", "", *before, *lengths, *rope, position], [name, *kept])
             if token + 1 < self._num_tokens:
                 # the next position is one on, by the number of rows: so the kernels run in this order. Were
                 # that number written into the graph, ONNX Runtime would reckon ahead, and lose the order
@@ -64,7 +65,7 @@ class VerifyForm:
 
     def _of_tokens(self, values: Values) -> list[onnx.ValueInfoProto]:
         return [
-            renamed(value, f"{value.name}.{token}") if is_cached(value.name) else value
+            renamed(value, VERIFIED_NAME % (value.name, token)) if is_cached(value.name) else value
             for value in values
             for token in range(self._num_tokens if is_cached(value.name) else 1)
         ]
