@@ -3,10 +3,9 @@
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import onnxruntime as ort
 
 from adapters.onnx.providers import (
@@ -16,10 +15,8 @@ from adapters.onnx.providers import (
     provider_in_use,
     providers_to_try,
 )
+from adapters.onnx.sampler import Floats, Ints
 from domain.errors import BackendError, ConfigurationError
-
-Ints: TypeAlias = npt.NDArray[np.int64]
-Floats: TypeAlias = npt.NDArray[np.float32]
 
 DISABLE_TILED_ATTENTION = "ORT_GQA_DISABLE_FLASH_ATTENTION"
 """Read by ONNX Runtime as it loads a graph for the CPU; 0 in the environment turns the tiled attention on."""

@@ -2,8 +2,6 @@
 
 from pathlib import Path
 
-import onnx
-
 from adapters.onnx.builder.beside_form import BesideForm
 from adapters.onnx.builder.derived_graph import AttentionForm, derive
 from adapters.onnx.builder.prepacking import prepack
@@ -19,8 +17,7 @@ def write_pass_graphs(model_file: Path, data_file: Path) -> None:
         model_file: as ``write_decoder`` left it.
         data_file: its weights; grows by those that are laid out.
     """
-    prepack(model_file, data_file)
-    model = onnx.load(model_file, load_external_data=False)
+    model = prepack(model_file, data_file)
     forms: dict[str, AttentionForm] = {BESIDE_FILE: BesideForm()}
     for num_tokens in (length + 1 for length in DRAFT_LENGTHS):
         forms[VERIFY_FILE % num_tokens] = VerifyForm(num_tokens)

@@ -24,8 +24,11 @@ ERRORS_ALONE = 3
 """ONNX Runtime's log level; it warns that what it saves is for this processor."""
 
 
-def prepack(model_file: Path, data_file: Path) -> None:
+def prepack(model_file: Path, data_file: Path) -> onnx.ModelProto:
     """Append laid-out weights to a model's data file, and note in the model where they are.
+
+    Returns:
+        The model as it was written, without its weights.
 
     Raises:
         ConfigurationError: ONNX Runtime cannot load the model, or save what it makes of it.
@@ -42,6 +45,7 @@ def prepack(model_file: Path, data_file: Path) -> None:
                     if entry.key.startswith(ENTRY):
                         weight.external_data.add(key=entry.key, value=_moved(entry.value, source, target))
     model_file.write_bytes(model.SerializeToString())
+    return model
 
 
 def _save_laid_out(model_file: Path, saved_file: Path, saved_data_file: Path) -> None:
