@@ -156,6 +156,18 @@ def test_a_chunk_beside_the_rows_costs_no_more_than_its_tokens() -> None:
     assert budget.next_chunk(LONG) == 152
 
 
+@pytest.mark.parametrize("is_beside", [False, True])
+def test_a_pass_that_took_longer_than_the_step_had_leaves_no_time_for_another_prompt(is_beside: bool) -> None:
+    budget = budget_of(2, 64, 128)
+    for num_past in (0, 500):
+        budget.decoded(0.05, num_beside=64, num_past=num_past)
+    budget.begin_step(num_decoding=8, num_waiting=0)
+
+    budget.prefilled(24, 5.0)
+
+    assert budget.next_chunk(40, is_beside=is_beside) == 0
+
+
 def test_what_is_put_off_is_not_spent_again() -> None:
     budget = budget_of(2, 64, 128)
     budget.decoded(0.0101 + 0.0001 * 152, num_beside=152)

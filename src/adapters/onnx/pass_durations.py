@@ -36,7 +36,7 @@ class PassDurations:
         """
         if duration_s == math.inf:
             return math.inf
-        if self._weight == 0:
+        if self._weight == 0 or duration_s <= 0:
             return 0
         mean_tokens, mean_s = self._tokens / self._weight, self._seconds / self._weight
         variance = self._tokens_squared / self._weight - mean_tokens**2
@@ -108,6 +108,8 @@ class DecodeDurations:
         """
         if self._token_s is None:
             return None
+        if duration_s <= 0:  # something took longer than foreseen
+            return 0
         first_s = self._token_s + self._position_s * num_past
         # of first_s * tokens + position_s / 2 * tokens**2 == duration_s
         root = math.sqrt(first_s**2 + 2 * self._position_s * duration_s)
