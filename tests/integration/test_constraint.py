@@ -60,6 +60,10 @@ class Sampler:
         detokenizer = self.tokenizer.detokenizer()
         return "".join(map(detokenizer.step, token_ids))
 
+    def may_end(self, constraint: TokenConstraint) -> bool:
+        """Return whether the answer may end here."""
+        return any(map(constraint.allows, self.eos_token_ids))
+
     def allowed(self, constraint: TokenConstraint) -> set[str]:
         """Return the tokens that may come next."""
         logits = np.zeros((1, self.vocab_size), np.float32)
@@ -205,11 +209,11 @@ def test_what_is_forced_is_not_sampled_and_tokenised_as_the_model_has_it(sampler
 
 def test_an_answer_that_may_go_on_may_also_end(sampler: Sampler) -> None:
     constraint = sampler.compiler.compile(OutputConstraint(choices=("buy", "buy more")))
-    assert not constraint.may_end
+    assert not sampler.may_end(constraint)
 
     constraint.accept(sampler.tokenizer.encode("buy"))
 
-    assert constraint.may_end
+    assert sampler.may_end(constraint)
     assert not constraint.is_complete
     logits = np.zeros((1, sampler.vocab_size), np.float32)
     mask_rows(logits, [constraint], [False])
@@ -224,6 +228,12 @@ def test_the_end_is_accepted_where_the_answer_may_end(sampler: Sampler) -> None:
     constraint.accept([*sampler.tokenizer.encode("aa"), *sampler.eos_token_ids])
 
     assert constraint.is_complete
+
+
+def test_a_form_that_breaks_while_it_is_followed_is_no_end_of_the_answer(sampler: Sampler) -> None:
+    # 2^60 states: no step can tell what may come next
+    with pytest.raises(InvalidRequestError, match=r"constraint\.regex: is too complex"):
+        sampler.answer(OutputConstraint(regex="<[^>]*a[^>]{60}b>"), seed=0)
 
 
 def test_rows_without_a_constraint_are_left_alone(sampler: Sampler) -> None:
@@ -302,7 +312,7 @@ def test_answers_of_one_form_do_not_touch_one_another(sampler: Sampler) -> None:
     one.accept(sampler.tokenizer.encode("aba"))
 
     assert one.is_complete
-    assert not other.may_end
+    assert not sampler.may_end(other)
 
 
 def test_a_token_that_was_not_allowed_is_an_error_of_ours(sampler: Sampler) -> None:

@@ -413,6 +413,16 @@ def fixed_text(prompt_ids: list[int], max_tokens: int, fixed: dict[int, int]) ->
     return "".join(f"{token_id} " for token_id in token_ids[len(prompt_ids) :])
 
 
+class FixedTokens(FixedPlaces):
+    """The same, by a mask."""
+
+    def fill(self, mask: npt.NDArray[np.uint8]) -> None:
+        token_id = self.fixed.get(self.num_accepted)
+        mask[:] = 0xFF if token_id is None else 0
+        if token_id is not None:
+            mask[token_id // 8] = 1 << token_id % 8
+
+
 fixed_runs = st.lists(st.tuples(st.integers(0, 6), st.integers(1, 30)), max_size=3)
 
 
@@ -448,6 +458,52 @@ def test_forced_tokens_stand_in_the_cache_whatever_the_traffic(
             assert caller.events.empty()
     finally:
         engine.stop()
+
+
+class Breaks(FixedPlaces):
+    """A form that cannot be followed behind its first token, which leaves but the end to sample."""
+
+    def fill(self, mask: npt.NDArray[np.uint8]) -> None:
+        mask[:] = 0
+        mask[0] = 1
+
+    def allows(self, token_id: int) -> bool:
+        return self.num_accepted == 0
+
+    def accept(self, token_ids: list[int]) -> None:
+        if self.num_accepted > 0:
+            raise InvalidRequestError(FieldProblem("constraint.regex", "is too complex"))
+        super().accept(token_ids)
+
+
+def test_a_form_that_breaks_ends_its_answer_with_its_error_and_no_other() -> None:
+    engine = new_engine(CachingModelRunner(2, MAX_LENGTH), 2)
+    caller, other = Caller(), Caller()
+    engine.submit(sequence(other, [3], 20))
+    engine.submit(sequence(caller, [1, 2], 20, frozenset({0}), constraint=Breaks({})))
+
+    with pytest.raises(InvalidRequestError, match="is too complex"):
+        caller.result()
+    assert other.result()[0] == expected_text([3], 20)
+    engine.stop()
+
+
+def test_every_token_has_a_log_probability_where_they_are_asked_for_whatever_is_forced() -> None:
+    engine = new_engine(CachingModelRunner(1, MAX_LENGTH), 1)
+    caller, fixed = Caller(), places_of([(0, 3), (2, 2)])
+    parameters = SamplingParameters(top_logprobs=1)
+    form = FixedTokens(fixed)
+    engine.submit(sequence(caller, [1, 2], 20, parameters=parameters, constraint=form))
+    tokens = []
+    while True:
+        chunk = caller.events.get(timeout=WAIT_S)
+        assert isinstance(chunk, TokenChunk)
+        tokens += [int(logprob.token) for logprob in chunk.logprobs]
+        if chunk.finish_reason is not None:
+            break
+    engine.stop()
+
+    assert "".join(f"{token} " for token in tokens) == fixed_text([1, 2], 20, fixed)
 
 
 def test_what_an_answer_must_begin_with_is_read_with_its_prompt() -> None:

@@ -71,11 +71,6 @@ class TokenConstraint:
         """Whether nothing can follow: the answer is finished, without an end-of-sequence token."""
         return self._matcher.is_stopped() and not self._matcher.is_error()
 
-    @property
-    def may_end(self) -> bool:
-        """Whether the text so far has the declared form, so that the answer may end here."""
-        return self._matcher.is_accepting()
-
     def allows(self, token_id: int) -> bool:
         """Whether this token may come next: as ``fill`` tells, at a fraction of its cost.
 
@@ -86,8 +81,8 @@ class TokenConstraint:
     def fill(self, mask: npt.NDArray[np.uint8]) -> None:
         """Write which tokens may come next into ``uint8[n]``: token i into bit ``i % 8`` of byte ``i // 8``.
 
-        ``n`` is a multiple of 4. Of a constraint that cannot be followed any further the mask says nothing;
-        ``accept`` then raises, whatever it is given.
+        ``n`` is a multiple of 4. Of a constraint that cannot be followed any further the mask leaves nothing
+        but the end; ``accept`` then raises, whatever it is given.
         """
         self._matcher.unsafe_compute_mask_ptr(mask.ctypes.data, mask.nbytes)
 

@@ -27,7 +27,7 @@ class Constraint(AllowedTokens, Protocol):
     """The form of an answer, as far as it has come."""
 
     def accept(self, token_ids: list[int]) -> None:
-        """Take the next tokens of the answer.
+        """Take the next tokens of the answer, what ends it among them.
 
         Raises:
             InvalidRequestError: the form cannot be followed any further.
@@ -150,14 +150,19 @@ class Sequence(Work):
         return self._append(token_id, logprob) or self.append_forced()
 
     def append_forced(self) -> bool:
-        """Take the tokens that the answer's form forces next, if any; otherwise as ``append``."""
-        if self.constraint is None:
+        """Take the tokens that the answer's form forces next, if any; otherwise as ``append``.
+
+        Where log probabilities are asked for, each token is sampled: the model is to say how likely it was.
+        """
+        if self.constraint is None or self.wants_logprobs:
             return False
         return any(self._append(token_id, None) for token_id in self.constraint.forced())
 
     def _append(self, token_id: int, logprob: TokenLogprob | None) -> bool:
         self.output_ids.append(token_id)
         if token_id in self.eos_token_ids:
+            if self.constraint is not None:
+                self.constraint.accept([token_id])  # where the form broke, nothing else was left to sample
             self.emit(TokenChunk(self.stop.flush(), FinishReason.STOP, self.usage))
             return True
         self.sampling.observe(token_id)
