@@ -17,7 +17,7 @@ from adapters.onnx.engine_observer import EngineObserver, NobodyObserves
 from adapters.onnx.prefill_budget import PrefillBudget
 from adapters.onnx.prefix_cache import PrefixCache
 from adapters.onnx.prompt_lookup import PromptLookup
-from adapters.onnx.sampler import Floats, RowSampling
+from adapters.onnx.sampler import Floats, RowSampling, log_softmax_at
 from adapters.onnx.scheduler import Scheduler
 from adapters.onnx.sequence import Constraint, Event, LabelScoring, Sequence, TextEmbedding
 from adapters.onnx.watchdog import Watchdog
@@ -273,6 +273,57 @@ def test_label_scores_are_served_between_generations_and_leave_them_alone() -> N
     assert scores[0] > scores[1]
     assert scores[2] == pytest.approx(2 * scores[0])
     assert text == expected_text([4, 5], 30)
+
+
+def scoring(
+    prompt_ids: list[int], label_ids: list[list[int]], told: "queue.Queue[list[float] | ServiceError]"
+) -> LabelScoring:
+    return LabelScoring(prompt_ids=prompt_ids, label_ids=label_ids, emit_scores=told.put, emit_error=told.put)
+
+
+label_lists = st.lists(
+    st.lists(st.integers(0, VOCAB_SIZE - 1), min_size=1, max_size=40), min_size=1, max_size=6
+)
+
+
+@given(label_ids=label_lists, num_others=st.integers(0, 2), chunk=st.integers(1, 40))
+def test_labels_have_the_scores_of_their_tokens_whatever_the_chunks_and_the_others(
+    label_ids: list[list[int]], num_others: int, chunk: int
+) -> None:
+    prompt_ids = [7, 8, 9]
+    engine = new_engine(CachingModelRunner(3, MAX_LENGTH), 3, chunk)
+    others, told = [Caller() for _ in range(num_others)], queue.Queue[list[float] | ServiceError]()
+    for index, other in enumerate(others):
+        engine.submit(sequence(other, [index], 30))
+    engine.submit(scoring(prompt_ids, label_ids, told))
+    scores = told.get(timeout=WAIT_S)
+    texts = [other.result()[0] for other in others]
+    engine.stop()
+
+    model = CachingModelRunner(1, MAX_LENGTH)
+    expected = []
+    for token_ids in label_ids:
+        fed = np.array(prompt_ids + token_ids[:-1], np.int64)
+        logits = model.prefill(0, fed, 0, num_logits=len(token_ids))
+        expected.append(log_softmax_at(logits, np.array(token_ids, np.int64)).sum())
+    assert scores == pytest.approx(expected)
+    assert texts == [expected_text([index], 30) for index in range(num_others)]
+
+
+def test_answers_go_on_between_labels_and_scoring_can_be_cancelled() -> None:
+    engine = new_engine(CachingModelRunner(2, MAX_LENGTH), 2, chunk=4)
+    caller, next_caller, told = Caller(), Caller(), queue.Queue[list[float] | ServiceError]()
+    endless = scoring([7, 8], [[1, 2, 3]] * 100_000, told)
+    engine.submit(sequence(caller, [4, 5], 40))
+    engine.submit(endless)
+    text, _ = caller.result()
+    engine.cancel(endless)
+    engine.submit(sequence(next_caller, [6], 5))
+
+    assert text == expected_text([4, 5], 40)
+    assert next_caller.result()[0] == expected_text([6], 5)
+    assert told.empty()
+    engine.stop()
 
 
 def test_an_embedding_is_the_mean_of_its_tokens_states_whatever_the_chunks() -> None:

@@ -21,7 +21,7 @@ from adapters.onnx.prefill_budget import LEAST_CHUNK_TOKENS, PrefillBudget
 from adapters.onnx.prefix_cache import PrefixCache
 from adapters.onnx.prefix_reuse import PrefixReuse
 from adapters.onnx.prompt_lookup import PassCosts
-from adapters.onnx.sampler import Floats, Ints, log_softmax_at
+from adapters.onnx.sampler import Floats, Ints
 from adapters.onnx.scheduler import Scheduler
 from adapters.onnx.sequence import LabelScoring, Sequence, TextEmbedding, Work
 from adapters.onnx.token_choice import choose_tokens
@@ -192,7 +192,7 @@ class Engine:
             Whose tokens are to be read there, and how many; None: nobody's.
         """
         while (work := self._next_prefill()) is not None:
-            is_put_off = may_put_off and not isinstance(work, TextEmbedding)
+            is_put_off = may_put_off and work.is_at_prompt
             num_tokens = self._next_chunk(work, is_beside=is_put_off)
             if num_tokens is None:
                 continue
@@ -209,7 +209,7 @@ class Engine:
         if work.started_s is None:
             work.started_s = time.perf_counter()
             self._model.trim_slot(work.held_slot, work.num_tokens + EXPECTED_ANSWER_TOKENS)
-        if work.num_cached == 0 and not isinstance(work, TextEmbedding):
+        if work.num_cached == 0 and work.is_at_prompt:
             self._prefixes.begin(work)
         num_tokens = self._fitting(work, is_beside=is_beside)
         if work.num_cached + num_tokens == work.num_tokens and isinstance(work, Sequence):
@@ -219,8 +219,7 @@ class Engine:
         return num_tokens
 
     def _fitting(self, work: Work, *, is_beside: bool) -> int:
-        num_left = work.num_tokens - work.num_cached
-        return self._budget.next_chunk(num_left, num_past=work.num_cached, is_beside=is_beside)
+        return self._budget.next_chunk(work.num_unread, num_past=work.num_cached, is_beside=is_beside)
 
     def _begin_answer(self, sequence: Sequence) -> bool:
         """Take what the answer must begin with, to be read behind the prompt; returns whether that is all."""
@@ -234,8 +233,8 @@ class Engine:
             if isinstance(work, TextEmbedding):
                 work.add(self._model.hidden_states(slot, token_ids, work.num_cached))
             else:
-                is_last = work.num_cached + num_tokens == work.num_tokens
-                logits = self._model.prefill(slot, token_ids, work.num_cached, num_logits=int(is_last))
+                num_logits = work.num_logits(num_tokens)
+                logits = self._model.prefill(slot, token_ids, work.num_cached, num_logits=num_logits)
         except BackendError as error:
             self._end([work], error)
             return
@@ -246,11 +245,11 @@ class Engine:
         """Take note of tokens that were read, and go on with the answer where they were the last."""
         is_first = work.num_cached == work.num_reused
         work.num_cached += num_tokens
-        if not isinstance(work, TextEmbedding):
+        if work.is_at_prompt:
             if is_first:
                 self._observer.prefix_looked_up(len(work.prompt_ids), work.num_reused)
             self._prefixes.keep(work)  # chunk by chunk: a long prompt's blocks at once would stall the others
-        if not work.is_prefilled:
+        if not work.is_prefilled and work.is_at_prompt:
             return
         match work:
             case Sequence() if logits is not None:
@@ -258,8 +257,10 @@ class Engine:
                     self._scheduler.start_decoding(work)
                 self._take_tokens([work], logits)
             case LabelScoring() if logits is not None:
-                self._score(work, logits)
-            case TextEmbedding():
+                if work.take(logits):
+                    work.emit_scores(work.scores)
+                    self._remove([work])
+            case TextEmbedding() if work.is_prefilled:
                 work.finish()
                 self._remove([work])
 
@@ -294,9 +295,11 @@ class Engine:
             self._read(work, num_tokens)
             return
         token_ids, lengths = _rows_of(decoding)
-        slot, end = work.held_slot, work.num_cached + num_tokens
+        slot = work.held_slot
         if slot < len(lengths):
-            lengths[slot] = end  # as in ``_decode``: behind the chunk, which is written in the same pass
+            lengths[slot] = (
+                work.num_cached + num_tokens
+            )  # as in ``_decode``: behind the chunk, which is written in the same pass
         started_s = time.perf_counter()
         try:
             logits, behind = self._model.decode_beside(
@@ -305,7 +308,7 @@ class Engine:
                 slot=slot,
                 chunk_ids=work.unread(num_tokens),
                 num_past=work.num_cached,
-                num_logits=int(end == work.num_tokens),
+                num_logits=work.num_logits(num_tokens),
             )
         except BackendError as error:
             self._end([*decoding, work], error)
@@ -400,24 +403,6 @@ class Engine:
             finished.append(row)
         self._remove(finished)
         return bool(finished)
-
-    def _score(self, scoring: LabelScoring, prompt_logits: Floats) -> None:
-        scores = []
-        try:
-            for label_ids in scoring.label_ids:
-                logits = prompt_logits
-                if len(label_ids) > 1:
-                    fed = np.array(label_ids[:-1], np.int64)
-                    behind = self._model.prefill(
-                        scoring.held_slot, fed, len(scoring.prompt_ids), num_logits=len(fed)
-                    )
-                    logits = np.concatenate([logits, behind])
-                scores.append(float(log_softmax_at(logits, np.array(label_ids, np.int64)).sum()))
-        except BackendError as error:
-            self._end([scoring], error)
-            return
-        scoring.emit_scores(scores)
-        self._remove([scoring])
 
     def _remove(self, works: Iterable[Work]) -> None:
         with self._changed:

@@ -190,7 +190,13 @@ def _kept(weights: Doubles, totals: Doubles, parameters: Sequence[SamplingParame
 
 
 def log_softmax_at(logits: Floats, token_ids: Ints) -> Doubles:
-    """Return ``log softmax(logits)[i, token_ids[i]]`` for ``logits: float32[n, vocab]``."""
+    """Return ``log softmax(logits)[i, token_ids[i]]``, in the shape of ``token_ids``.
+
+    Args:
+        logits: ``float32[n, vocab]``.
+        token_ids: ``int64[n]``, or ``int64[n, k]`` for several of each row.
+    """
     shifted = logits.astype(np.float64) - logits.max(axis=-1, keepdims=True)
-    chosen = np.take_along_axis(shifted, token_ids[:, np.newaxis], axis=-1)[:, 0]
-    return np.asarray(chosen - np.log(np.exp(shifted).sum(axis=-1)), np.float64)
+    chosen = np.take_along_axis(shifted, token_ids.reshape(len(logits), -1), axis=-1)
+    scores = chosen - np.log(np.exp(shifted).sum(axis=-1, keepdims=True))
+    return np.asarray(scores.reshape(token_ids.shape), np.float64)

@@ -1,7 +1,7 @@
 """One request inside the engine: its tokens, where it stands, and whom to tell.
 
-Every request is prefilled, chunk by chunk. Then a ``Sequence`` decodes its answer, a ``LabelScoring`` scores
-its labels, and a ``TextEmbedding`` is done; the scheduler moves them on.
+Every request is prefilled, chunk by chunk. Then a ``Sequence`` decodes its answer, a ``LabelScoring`` reads
+its labels one after the other, and a ``TextEmbedding`` is done; the scheduler moves them on.
 """
 
 from collections.abc import Callable
@@ -12,12 +12,15 @@ import numpy as np
 import numpy.typing as npt
 
 from adapters.onnx.prompt_lookup import PromptLookup
-from adapters.onnx.sampler import Floats, Ints, RowSampling
+from adapters.onnx.sampler import Floats, Ints, RowSampling, log_softmax_at
 from adapters.onnx.token_mask import AllowedTokens
 from adapters.onnx.tokenizer import Detokenizer
 from domain.errors import BackendError, ServiceError
 from domain.generation import FinishReason, TokenChunk, TokenLogprob, Usage
 from domain.stop_sequences import StopSequenceFilter
+
+MAX_LABEL_CHUNK_TOKENS = 32
+"""Of a label: the logits of each are wanted, which take 0.6 MB for a vocabulary of 49,152."""
 
 Event: TypeAlias = TokenChunk | ServiceError
 """What the engine tells a request; a chunk with a finish reason, or an error, is the last."""
@@ -86,6 +89,23 @@ class Work:
     @property
     def num_tokens(self) -> int:
         return len(self.prompt_ids)
+
+    @property
+    def num_unread(self) -> int:
+        """Tokens to read next, at most in one pass."""
+        return self.num_tokens - self.num_cached
+
+    @property
+    def is_at_prompt(self) -> bool:
+        """Whether it reads its prompt as any other does.
+
+        Others may use the keys and values of that, and it needs no logits but those behind its last token.
+        """
+        return True
+
+    def num_logits(self, num_tokens: int) -> int:
+        """Return how many of the next tokens' logits it needs, the last ones'."""
+        return int(num_tokens == self.num_tokens - self.num_cached)
 
     def token_ids(self, start: int, end: int) -> list[int]:
         """Return the tokens from ``start`` to ``end``, at most those that are there."""
@@ -197,6 +217,51 @@ class LabelScoring(Work):
 
     label_ids: list[list[int]]
     emit_scores: Callable[[list[float]], None]
+    scores: list[float] = field(default_factory=list)
+    """Of each label, the log probability of its tokens so far."""
+    label: int | None = None
+    """Whose tokens are read behind the prompt, all but its last; None: nobody's yet."""
+
+    @property
+    def _fed_ids(self) -> list[int]:
+        return [] if self.label is None else self.label_ids[self.label][:-1]
+
+    @property
+    def num_tokens(self) -> int:
+        return len(self.prompt_ids) + len(self._fed_ids)
+
+    @property
+    def num_unread(self) -> int:
+        num_left = self.num_tokens - self.num_cached
+        return num_left if self.is_at_prompt else min(num_left, MAX_LABEL_CHUNK_TOKENS)
+
+    @property
+    def is_at_prompt(self) -> bool:
+        return self.label is None
+
+    def num_logits(self, num_tokens: int) -> int:
+        # the zero-argument super() does not work in a dataclass with slots
+        return Work.num_logits(self, num_tokens) if self.is_at_prompt else num_tokens
+
+    def token_ids(self, start: int, end: int) -> list[int]:
+        offset = len(self.prompt_ids)
+        return self.prompt_ids[start:end] + self._fed_ids[max(0, start - offset) : max(0, end - offset)]
+
+    def take(self, logits: Floats) -> bool:
+        """Take the logits of what was read, ``float32[num_logits, vocab]``; returns whether that was all."""
+        if self.label is None:
+            first_ids = np.array([[token_ids[0] for token_ids in self.label_ids]], np.int64)
+            self.scores = log_softmax_at(logits, first_ids)[0].tolist()
+        else:
+            end = self.num_cached - len(self.prompt_ids)
+            next_ids = self.label_ids[self.label][end - len(logits) + 1 : end + 1]
+            self.scores[self.label] += float(log_softmax_at(logits, np.array(next_ids, np.int64)).sum())
+            if not self.is_prefilled:
+                return False
+        following = range(0 if self.label is None else self.label + 1, len(self.label_ids))
+        self.label = next((label for label in following if len(self.label_ids[label]) > 1), None)
+        self.num_cached = len(self.prompt_ids)
+        return self.label is None
 
 
 @dataclass(eq=False, slots=True, kw_only=True)
@@ -209,6 +274,10 @@ class TextEmbedding(Work):
 
     emit_vector: Callable[[Floats], None]
     hidden_sum: npt.NDArray[np.float64] | None = None
+
+    @property
+    def is_at_prompt(self) -> bool:
+        return False
 
     def add(self, hidden_states: Floats) -> None:
         """Take the hidden states of a chunk, ``float32[n, hidden]``."""
