@@ -5,6 +5,7 @@ a chat template of three special tokens.
 """
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -211,7 +212,14 @@ GGUF_NAMES = {
 }
 
 
-def write_gguf_checkpoint(model: TinyModel, file: Path, *, pre_tokenizer: str = "gpt-2") -> dict[str, Floats]:
+def write_gguf_checkpoint(
+    model: TinyModel,
+    file: Path,
+    *,
+    pre_tokenizer: str = "gpt-2",
+    adds_bos: bool | None = None,
+    further_tensors: Mapping[str, Floats] | None = None,
+) -> dict[str, Floats]:
     """Write a GGUF file as llama.cpp's converter does; returns its weights by their Hugging Face names."""
     weights = random_weights(model)
     writer = gguf.GGUFWriter(file, model.model_type)
@@ -238,9 +246,13 @@ def write_gguf_checkpoint(model: TinyModel, file: Path, *, pre_tokenizer: str = 
     writer.add_token_merges([" ".join(MERGED)])
     writer.add_eos_token_id(NUM_BYTES)
     writer.add_bos_token_id(NUM_BYTES)
+    if adds_bos is not None:
+        writer.add_add_bos_token(adds_bos)
     writer.add_chat_template(CHAT_TEMPLATE)
     for name, value in weights.items():
         writer.add_tensor(_gguf_name(name), _permuted(model, name, value))
+    for name, value in (further_tensors or {}).items():
+        writer.add_tensor(name, value)
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from adapters.manifest import check_sizes, read_manifest, verify_manifest
@@ -18,10 +19,11 @@ from adapters.onnx.builder import (
     is_model_folder,
 )
 from adapters.onnx.builder.prepacking import prepack
+from adapters.onnx.builder.safetensors_source import SafetensorsSource
 from adapters.onnx.model_folder import read_model_folder
 from adapters.onnx.tokenizer import Tokenizer
 from domain.errors import ConfigurationError
-from tests.checkpoints import LLAMA, MERGED, write_gguf_checkpoint, write_safetensors_checkpoint
+from tests.checkpoints import LLAMA, MERGED, NUM_BYTES, write_gguf_checkpoint, write_safetensors_checkpoint
 
 FP32 = BuildOptions(precision=Precision.FP32)
 
@@ -228,6 +230,11 @@ WEIGHTS = "model.safetensors"
         (_edit_config(model_type="gpt_oss"), "model export"),
         (_edit_config(hidden_size="absent"), "hidden_size"),
         (_edit_config(attention_bias=True), "attention_bias"),
+        (_edit_config(hidden_act="gelu"), "hidden_act"),
+        (
+            _edit_config(model_type="qwen2", sliding_window=8, use_sliding_window=True, max_window_layers=1),
+            "sliding window",
+        ),
         (_edit_config(hidden_size=128), "shape"),
         (_edit_config(num_hidden_layers=3), "layers.2"),
         (_edit_config(rope_scaling={"rope_type": "yarn", "factor": 2}), "yarn"),
@@ -275,6 +282,59 @@ def test_a_source_that_is_no_checkpoint_is_one_message(tmp_path: Path) -> None:
 
     with pytest.raises(ConfigurationError, match="holds no model"):
         build_model_folder(tmp_path / "empty", tmp_path / "model", FP32, SilentReporter())
+
+
+@pytest.mark.parametrize(
+    ("changes", "window"),
+    [
+        ({"model_type": "mistral", "sliding_window": 8}, 8),
+        ({"model_type": "mistral", "sliding_window": None}, None),
+        ({"model_type": "qwen2", "sliding_window": 8}, None),
+        ({"model_type": "qwen2", "sliding_window": 8, "use_sliding_window": True}, None),
+        (
+            {"model_type": "qwen2", "sliding_window": 8, "use_sliding_window": True, "max_window_layers": 0},
+            8,
+        ),
+        ({"model_type": "mistral", "sliding_window": 8, "layer_types": ["full_attention"] * 2}, None),
+    ],
+)
+def test_layers_attend_as_far_back_as_the_checkpoint_says(
+    checkpoint: Path, changes: dict[str, Any], window: int | None
+) -> None:
+    _edit_config(**changes)(checkpoint)
+
+    assert SafetensorsSource(checkpoint).config.sliding_window == window
+
+
+def test_a_gguf_file_with_a_bias_that_the_architecture_lacks_is_refused(tmp_path: Path) -> None:
+    bias = {"blk.0.attn_q.bias": np.zeros(64, np.float32)}
+    write_gguf_checkpoint(LLAMA, tmp_path / "tiny.gguf", further_tensors=bias)
+
+    with pytest.raises(ConfigurationError, match=r"blk\.0\.attn_q\.bias"):
+        build_model_folder(tmp_path / "tiny.gguf", tmp_path / "model", FP32, SilentReporter())
+
+
+@pytest.mark.parametrize(
+    ("pre_tokenizer", "adds_bos", "is_added"),
+    [
+        ("gpt-2", None, False),
+        ("gpt-2", True, True),
+        ("llama-bpe", None, True),
+        ("llama3", None, True),
+        ("llama3", False, False),
+    ],
+)
+def test_texts_that_are_no_chats_begin_as_the_gguf_file_says(
+    tmp_path: Path, pre_tokenizer: str, adds_bos: bool | None, is_added: bool
+) -> None:
+    file, folder = tmp_path / "tiny.gguf", tmp_path / "model"
+    write_gguf_checkpoint(LLAMA, file, pre_tokenizer=pre_tokenizer, adds_bos=adds_bos)
+    build_model_folder(file, folder, FP32, SilentReporter())
+    tokenizer = Tokenizer(folder)
+
+    plain, whole = tokenizer.encode("hi"), tokenizer.encode("hi", add_special_tokens=True)
+
+    assert whole == ([NUM_BYTES, *plain] if is_added else plain)
 
 
 @pytest.mark.parametrize(

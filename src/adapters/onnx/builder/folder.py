@@ -22,7 +22,7 @@ from domain.errors import ConfigurationError
 if TYPE_CHECKING:
     from adapters.onnx.builder.source import ModelSource
 
-FORMAT_VERSION = 10
+FORMAT_VERSION = 11
 """Raised when the builder writes other graphs, so that folders built before are built again."""
 MODEL_FILE = "model.onnx"
 INT4_WARNING = (

@@ -53,6 +53,7 @@ class GGUFSource:
             raise ConfigurationError(f"{path} is not a whole GGUF file: {error}") from error
         self._tensors = {tensor.name: tensor for tensor in self._reader.tensors}
         self._config = self._read_config()
+        self._refuse_biases()
 
     @property
     def config(self) -> DecoderConfig:
@@ -82,8 +83,20 @@ class GGUFSource:
             eos_token_id=self._config.eos_token_ids[0],
             pad_token_id=self._config.pad_token_id,
             chat_template=self._field("tokenizer.chat_template", None),
+            adds_bos=self._field("tokenizer.ggml.add_bos_token", None),
         )
         write_gguf_tokenizer(tokenizer, folder)
+
+    def _refuse_biases(self) -> None:
+        known = (
+            ("attn_q.bias", "attn_k.bias", "attn_v.bias") if self._config.architecture.has_qkv_bias else ()
+        )
+        for name in self._tensors:
+            if name.endswith(".bias") and not name.endswith(known):
+                raise ConfigurationError(
+                    f"{self._path.name} has the tensor {name}, which the builder does not know for its "
+                    "architecture: use `llm-inference-service model export` on its Hugging Face checkpoint",
+                )
 
     def _read_config(self) -> DecoderConfig:
         architecture = self._architecture()

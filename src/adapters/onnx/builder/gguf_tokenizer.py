@@ -6,7 +6,7 @@ from enum import IntEnum
 from pathlib import Path
 from typing import Any
 
-from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers
+from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
 
 from domain.errors import ConfigurationError
 
@@ -35,7 +35,11 @@ class GGUFTokenizer:
     eos_token_id: int
     pad_token_id: int
     chat_template: str | None
+    adds_bos: bool | None
+    """None: as is usual for its pre-tokenizer."""
 
+
+LLAMA3_NAMES = frozenset({"llama-bpe", "llama3"})
 
 _LLAMA3_SPLIT = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*"
@@ -62,7 +66,7 @@ def _pre_tokenizer(name: str) -> pre_tokenizers.PreTokenizer:
             )
         case "gpt-2" | "default":
             return _byte_level(use_regex=True)
-        case "llama-bpe" | "llama3":
+        case _ if name in LLAMA3_NAMES:
             return _split(_LLAMA3_SPLIT)
         case "qwen2":
             return _split(_QWEN2_SPLIT)
@@ -104,7 +108,7 @@ def _tokenizer(fields: GGUFTokenizer) -> Tokenizer:
     merges = [(left, right) for left, _, right in (merge.partition(" ") for merge in fields.merges)]
     try:
         tokenizer = Tokenizer(
-            models.BPE(vocabulary, merges, ignore_merges=fields.pre_tokenizer == "llama-bpe")
+            models.BPE(vocabulary, merges, ignore_merges=fields.pre_tokenizer in LLAMA3_NAMES)
         )
     except Exception as error:  # the library raises plain Exception
         raise ConfigurationError(f"the tokenizer of this GGUF file is broken: {error}") from error
@@ -112,6 +116,13 @@ def _tokenizer(fields: GGUFTokenizer) -> Tokenizer:
         tokenizer.normalizer = normalizers.NFC()
     tokenizer.pre_tokenizer = _pre_tokenizer(fields.pre_tokenizer)
     tokenizer.decoder = decoders.ByteLevel()
+    # llama.cpp's default, where the file does not say
+    adds_bos = fields.pre_tokenizer in LLAMA3_NAMES if fields.adds_bos is None else fields.adds_bos
+    if adds_bos and fields.bos_token_id is not None:
+        bos = fields.tokens[fields.bos_token_id]
+        tokenizer.post_processor = processors.TemplateProcessing(
+            single=[bos, "$A"], special_tokens=[(bos, fields.bos_token_id)]
+        )
     special = {TokenType.CONTROL, TokenType.UNKNOWN}
     for kinds, is_special in ((special, True), ({TokenType.USER_DEFINED}, False)):
         added = [

@@ -43,6 +43,10 @@ TOKENIZER_FILES = (
     "chat_template.jinja",
 )
 UNSUPPORTED_FLAGS = ("attention_bias", "mlp_bias")
+ACTIVATION = "silu"
+FULL, SLIDING = "full_attention", "sliding_attention"
+QWEN2_MAX_WINDOW_LAYERS = 28
+"""Layers before the first with a sliding window, where ``config.json`` does not say (``Qwen2Config``)."""
 DTYPES = (np.dtype(np.float32), np.dtype(np.float16), np.dtype(ml_dtypes.bfloat16))
 
 
@@ -122,6 +126,11 @@ def _decoder_config(raw: dict[str, Any], tensor_names: frozenset[str]) -> Decode
                 f"config.json sets {flag}, which the builder does not know: "
                 "use `llm-inference-service model export`",
             )
+    if raw.get("hidden_act", ACTIVATION) != ACTIVATION:
+        raise ConfigurationError(
+            f"config.json has another hidden_act than {ACTIVATION}, which the builder does not know: "
+            "use `llm-inference-service model export`",
+        )
     hidden_size, num_heads = int(raw["hidden_size"]), int(raw["num_attention_heads"])
     head_dim = int(raw.get("head_dim") or hidden_size // num_heads)
     rope = raw.get("rope_parameters") or raw.get("rope_scaling") or {}
@@ -129,11 +138,11 @@ def _decoder_config(raw: dict[str, Any], tensor_names: frozenset[str]) -> Decode
     eos = raw["eos_token_id"]
     eos_token_ids = tuple(map(int, eos)) if isinstance(eos, list) else (int(eos),)
     pad = raw.get("pad_token_id")
-    window = raw.get("sliding_window") if raw.get("use_sliding_window", True) else None
+    num_layers = int(raw["num_hidden_layers"])
     is_tied = bool(raw.get("tie_word_embeddings")) or TENSOR_NAMES["head"] not in tensor_names
     return DecoderConfig(
         architecture=_architecture(str(raw["model_type"])),
-        num_layers=int(raw["num_hidden_layers"]),
+        num_layers=num_layers,
         hidden_size=hidden_size,
         intermediate_size=int(raw["intermediate_size"]),
         num_heads=num_heads,
@@ -145,11 +154,28 @@ def _decoder_config(raw: dict[str, Any], tensor_names: frozenset[str]) -> Decode
         rope_theta=theta,
         rope_scaling=scaling_from_hugging_face(rope, theta, head_dim),
         is_head_tied=is_tied,
-        sliding_window=None if window is None else int(window),
+        sliding_window=_sliding_window(raw, num_layers),
         bos_token_id=None if raw.get("bos_token_id") is None else int(raw["bos_token_id"]),
         eos_token_ids=eos_token_ids,
         pad_token_id=eos_token_ids[0] if pad is None else int(pad),
     )
+
+
+def _sliding_window(raw: dict[str, Any], num_layers: int) -> int | None:
+    """Return how far back each layer attends; None: to the beginning."""
+    window, is_qwen2 = raw.get("sliding_window"), raw["model_type"] == "qwen2"
+    if window is None or (is_qwen2 and not raw.get("use_sliding_window")):
+        return None
+    num_full = int(raw.get("max_window_layers", QWEN2_MAX_WINDOW_LAYERS)) if is_qwen2 else 0
+    kinds = raw.get("layer_types") or [FULL if layer < num_full else SLIDING for layer in range(num_layers)]
+    if set(kinds) == {FULL}:
+        return None
+    if set(kinds) != {SLIDING}:
+        raise ConfigurationError(
+            "config.json has layers with a sliding window and layers without, which the builder does not "
+            "know: use `llm-inference-service model export`",
+        )
+    return int(window)
 
 
 def _architecture(model_type: str) -> Architecture:
