@@ -7,12 +7,13 @@ from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import pytest
+from tokenizers import AddedToken, Tokenizer
 
 from adapters.manifest import fingerprint_of
 from adapters.onnx.backend import OnnxOptions, OnnxTextGenerator
 from adapters.onnx.providers import ProviderChoice
 from adapters.onnx.session import Logits, OnnxSession, TokenIds
-from domain.errors import InvalidRequestError
+from domain.errors import ConfigurationError, ContextLengthError, InvalidRequestError
 from domain.generation import FinishReason, SamplingParameters, TokenLogprob
 from domain.messages import ChatMessage, Prompt
 from domain.ports import TextGenerator
@@ -247,3 +248,60 @@ async def test_constrained_answers_have_their_form_beside_free_ones(smollm2: Onn
 async def test_a_constraint_that_is_none_names_its_field(smollm2: OnnxTextGenerator) -> None:
     with pytest.raises(InvalidRequestError, match=r"^constraint\.regex"):
         await collect(smollm2.generate(prompt(constraint={"regex": "(unclosed"})))
+
+
+async def test_a_text_as_long_as_the_context_is_embedded_and_a_longer_one_is_refused(
+    smollm2_folder: Path,
+) -> None:
+    generator = OnnxTextGenerator(smollm2_folder, "smollm2", OnnxOptions(max_context_tokens=32))
+    await generator.open()
+    try:
+        embedding = await generator.embed(" a" * 32)
+        with pytest.raises(ContextLengthError):
+            await generator.embed(" a" * 33)
+    finally:
+        await generator.close()
+
+    assert embedding.usage.num_prompt_tokens == 32
+
+
+@pytest.mark.parametrize("labels", [[], ["Yes", ""]])
+async def test_labels_without_text_are_refused(smollm2: OnnxTextGenerator, labels: list[str]) -> None:
+    with pytest.raises(InvalidRequestError, match="labels"):
+        await smollm2.score_labels([ChatMessage("user", QUESTION)], labels)
+
+
+@pytest.fixture
+def folder_with_a_later_token(smollm2_folder: Path, tmp_path: Path) -> Path:
+    """Return the default model with a special token that was added behind its vocabulary."""
+    for file in smollm2_folder.iterdir():
+        if file.name not in {"manifest.json", "tokenizer.json"}:
+            (tmp_path / file.name).symlink_to(file)
+    tokenizer = Tokenizer.from_file(str(smollm2_folder / "tokenizer.json"))
+    tokenizer.add_special_tokens([AddedToken("<later>")])
+    tokenizer.save(str(tmp_path / "tokenizer.json"))
+    return tmp_path
+
+
+async def test_a_special_token_beyond_the_model_s_vocabulary_ends_nobody_else_s_answer(
+    folder_with_a_later_token: Path,
+) -> None:
+    options = OnnxOptions(max_context_tokens=64)
+    generator = OnnxTextGenerator(folder_with_a_later_token, "smollm2", options)
+    await generator.open()
+    try:
+        other = asyncio.create_task(collect(generator.generate(prompt(max_tokens=20, ignore_eos=True))))
+        with pytest.raises(InvalidRequestError, match="special token"):
+            await collect(generator.generate(prompt("What is <later>?")))
+        assert (await other).usage.num_completion_tokens == 20
+    finally:
+        await generator.close()
+
+
+async def test_a_cache_that_does_not_fit_is_told_by_the_settings_that_make_it(smollm2_folder: Path) -> None:
+    options = OnnxOptions(max_running_sequences=100_000_000)
+    generator = OnnxTextGenerator(smollm2_folder, "smollm2", options)
+
+    with pytest.raises(ConfigurationError, match="LLM_MAX_RUNNING_SEQUENCES"):
+        await generator.open()
+    await generator.close()

@@ -57,6 +57,15 @@ def test_a_listed_integer_that_no_double_holds_is_refused(listed: dict[str, Any]
     assert caught.value.problems[0].field == "constraint.json_schema"
 
 
+def test_a_property_may_have_the_name_of_a_keyword() -> None:
+    properties = {"enum": {"type": "integer", "maximum": 2**53 + 1}, "minimum": {"const": 1}}
+
+    read = definition_of(OutputConstraint(json_schema={"properties": properties}))["json_schema"]
+
+    assert read["properties"]["enum"]["maximum"] == 2**53
+    assert read["properties"]["minimum"] == {"const": 1}
+
+
 @pytest.mark.parametrize(
     ("regex", "lark"),
     [("a/b", r"start: /a\/b/"), (r"a\/b", r"start: /a\/b/"), (r"a\\/b", r"start: /a\\\/b/")],

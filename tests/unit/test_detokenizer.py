@@ -1,7 +1,7 @@
 """Tokens become text as they come, whatever bytes they are."""
 
 from tokenizers import AddedToken, Tokenizer, decoders
-from tokenizers.models import BPE
+from tokenizers.models import BPE, WordLevel
 
 from adapters.onnx.tokenizer import Detokenizer
 
@@ -19,6 +19,23 @@ def byte_fallback_tokenizer() -> Tokenizer:
     tokenizer.decoder = decoders.Sequence([decoders.ByteFallback(), decoders.Fuse()])
     tokenizer.add_special_tokens([AddedToken("</s>")])
     return tokenizer
+
+
+def word_tokenizer() -> Tokenizer:
+    """As Llama 2 has it: a word has its space in front, which a text does not begin with."""
+    tokenizer = Tokenizer(WordLevel({"▁one": 0, "▁two": 1, "▁three": 2}, unk_token="▁one"))
+    tokenizer.decoder = decoders.Sequence(
+        [decoders.Replace("▁", " "), decoders.Fuse(), decoders.Strip(" ", 1, 0)]
+    )
+    return tokenizer
+
+
+def test_what_goes_on_from_a_text_keeps_the_space_of_its_first_word() -> None:
+    alone = Detokenizer(word_tokenizer())
+    behind = Detokenizer(word_tokenizer(), behind=[0] * 20)
+
+    assert [alone.step(1), alone.step(2)] == ["two", " three"]
+    assert [behind.step(1), behind.step(2)] == [" two", " three"]
 
 
 def test_the_bytes_of_a_character_are_held_back_until_it_is_complete() -> None:

@@ -97,6 +97,7 @@ class _Loaded:
     constraints: ConstraintCompiler
     eos_token_ids: frozenset[int]
     context_length: int
+    vocab_size: int
     max_prompt_tokens: int | None
     has_hidden_states: bool
     max_draft_tokens: int
@@ -294,6 +295,7 @@ class OnnxTextGenerator:
             ConstraintCompiler(tokenizer, folder.eos_token_ids, folder.vocab_size),
             folder.eos_token_ids,
             context_length,
+            folder.vocab_size,
             options.max_prompt_tokens,
             folder.hidden_states_name is not None,
             options.max_draft_tokens,
@@ -376,10 +378,12 @@ def _most_tokens(loaded: _Loaded, prompt: Prompt) -> int:
 def _sequence(
     loaded: _Loaded, prompt: Prompt, emit: Callable[[Event], None], constraint: TokenConstraint | None
 ) -> EngineSequence:
-    text = loaded.chat_template.render(prompt.messages) if prompt.text is None else prompt.text
-    prompt_ids = loaded.tokenizer.encode(text)
-    if not prompt_ids:
-        raise InvalidRequestError(FieldProblem("prompt", "has no tokens"))
+    if prompt.text is None:
+        prompt_ids = _chat_ids(loaded, prompt.messages)
+        detokenizer = loaded.tokenizer.detokenizer()
+    else:
+        prompt_ids = _token_ids(loaded, "prompt", prompt.text, add_special_tokens=True)
+        detokenizer = loaded.tokenizer.detokenizer(behind=prompt_ids)
     room = _room(loaded, len(prompt_ids))
     parameters = prompt.parameters
     # where guesses change how passes are rounded: a seed is a wish to see the same again
@@ -392,7 +396,7 @@ def _sequence(
         max_tokens=min(parameters.max_tokens or room, room),
         eos_token_ids=frozenset() if parameters.ignore_eos else loaded.eos_token_ids,
         sampling=RowSampling(parameters, prompt_ids, constraint),
-        detokenizer=loaded.tokenizer.detokenizer(),
+        detokenizer=detokenizer,
         stop=StopSequenceFilter(parameters.stop),
         emit=emit,
         constraint=constraint,
@@ -403,18 +407,34 @@ def _sequence(
 def _label_ids(
     loaded: _Loaded, messages: Sequence[ChatMessage], labels: Sequence[str]
 ) -> tuple[list[int], list[list[int]]]:
-    prompt_ids = loaded.tokenizer.encode(loaded.chat_template.render(messages))
-    label_ids = [loaded.tokenizer.encode(label) for label in labels]
+    if not labels:
+        raise InvalidRequestError(FieldProblem("labels", "there must be one at least"))
+    prompt_ids = _chat_ids(loaded, messages)
+    label_ids = [_token_ids(loaded, f"labels.{index}", label) for index, label in enumerate(labels)]
     if max(map(len, label_ids)) > _room(loaded, len(prompt_ids)):
         raise ContextLengthError(len(prompt_ids), loaded.context_length)
     return prompt_ids, label_ids
 
 
 def _text_ids(loaded: _Loaded, text: str) -> list[int]:
-    token_ids = loaded.tokenizer.encode(text)
+    token_ids = _token_ids(loaded, "", text, add_special_tokens=True)
+    refuse_too_long(len(token_ids), loaded.max_prompt_tokens)
+    if len(token_ids) > loaded.context_length:
+        raise ContextLengthError(len(token_ids), loaded.context_length)
+    return token_ids
+
+
+def _chat_ids(loaded: _Loaded, messages: Sequence[ChatMessage]) -> list[int]:
+    return _token_ids(loaded, "prompt", loaded.chat_template.render(messages))
+
+
+def _token_ids(loaded: _Loaded, field: str, text: str, *, add_special_tokens: bool = False) -> list[int]:
+    """Return the tokens of what is read, one at least, all of which the model knows."""
+    token_ids = loaded.tokenizer.encode(text, add_special_tokens=add_special_tokens)
     if not token_ids:
-        raise InvalidRequestError(FieldProblem("", "there is no text to embed"))
-    _room(loaded, len(token_ids))
+        raise InvalidRequestError(FieldProblem(field, "has no tokens"))
+    if max(token_ids) >= loaded.vocab_size:  # it would end the pass, and the answers that others get of it
+        raise InvalidRequestError(FieldProblem(field, "has a special token that the model does not know"))
     return token_ids
 
 

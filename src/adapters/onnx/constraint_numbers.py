@@ -15,6 +15,9 @@ INWARD = {
     "exclusiveMaximum": -math.inf,
 }
 
+SCHEMAS_BY_NAME = frozenset({"properties", "patternProperties", "$defs", "definitions", "dependentSchemas"})
+"""Their values have names that are no keywords."""
+
 
 def with_exact_numbers(schema: Any) -> Any:
     """Return a schema that means in doubles what this one means.
@@ -30,6 +33,8 @@ def with_exact_numbers(schema: Any) -> Any:
 
 
 def _with_exact_numbers(name: str, value: Any) -> Any:
+    if name in SCHEMAS_BY_NAME and isinstance(value, dict):
+        return {key: with_exact_numbers(schema) for key, schema in value.items()}
     if name in {"enum", "const"} and _has_inexact(value):
         raise OverflowError(f"{name} has an integer beyond 2^53")
     if name in INWARD and _is_inexact(value):

@@ -17,6 +17,7 @@ import onnxruntime as ort
 from onnx import helper
 
 from adapters.onnx.prefix_cache import BLOCK_TOKENS, NewBlocks
+from domain.errors import ConfigurationError
 
 
 class KVBuffers(Protocol):
@@ -194,5 +195,13 @@ _NUMPY_DTYPES: dict[str, np.dtype[Any]] = {
 
 
 def numpy_dtype(onnx_type: str) -> np.dtype[Any]:
-    """Return numpy's dtype for an input type as ONNX Runtime prints it (``tensor(float)``)."""
-    return _NUMPY_DTYPES[onnx_type]
+    """Return numpy's dtype for an input type as ONNX Runtime prints it (``tensor(float)``).
+
+    Raises:
+        ConfigurationError: keys and values of this type are not known here.
+    """
+    try:
+        return _NUMPY_DTYPES[onnx_type]
+    except KeyError as error:
+        known = ", ".join(_NUMPY_DTYPES)
+        raise ConfigurationError(f"keys and values are {onnx_type}; this engine has {known}") from error

@@ -343,7 +343,7 @@ def _allocate(
         if provider == CPU:
             return HostKVBuffers(num_buffers, shape, dtype, num_blocks)
         return DeviceKVBuffers(num_buffers, shape, dtype, "cuda", provider)
-    except (MemoryError, RuntimeError) as error:
+    except (MemoryError, OSError, OverflowError, RuntimeError) as error:
         size_mib = num_buffers * int(np.prod(shape)) * dtype.itemsize >> 20
         raise ConfigurationError(
             f"the KV cache of {size_mib} MiB does not fit: lower LLM_MAX_CONTEXT_TOKENS or "

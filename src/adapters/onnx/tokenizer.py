@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections.abc import Sequence
 from functools import cache, cached_property
 from pathlib import Path
 
@@ -9,6 +10,9 @@ from tokenizers import Tokenizer as FastTokenizer
 from tokenizers.decoders import DecodeStream
 
 from domain.errors import ConfigurationError
+
+CONTEXT_TOKENS = 8
+"""Of the text before, as far as they bear on how a token reads."""
 
 _BYTE_TOKEN = re.compile("<0x([0-9A-F]{2})>")
 
@@ -36,9 +40,15 @@ class Tokenizer:
         self._tokenizer.no_padding()
         self._tokenizer.no_truncation()
 
-    def encode(self, text: str) -> list[int]:
-        """Return the token ids of a rendered prompt; special tokens in it are taken as such."""
-        ids: list[int] = self._tokenizer.encode(text, add_special_tokens=False).ids
+    def encode(self, text: str, *, add_special_tokens: bool = False) -> list[int]:
+        """Return the token ids of a text; special tokens in it are taken as such.
+
+        Args:
+            text: to encode.
+            add_special_tokens: whether to begin and end it as the model's texts are; a chat template does so
+                itself.
+        """
+        ids: list[int] = self._tokenizer.encode(text, add_special_tokens=add_special_tokens).ids
         return ids
 
     def token_bytes(self, token_id: int) -> bytes:
@@ -65,9 +75,14 @@ class Tokenizer:
         text: str = self._tokenizer.to_str()
         return text
 
-    def detokenizer(self) -> "Detokenizer":
-        """Return a fresh detokenizer for one answer."""
-        return Detokenizer(self._tokenizer)
+    def detokenizer(self, behind: Sequence[int] = ()) -> "Detokenizer":
+        """Return a fresh detokenizer for one answer.
+
+        Args:
+            behind: the tokens that the answer goes on from; none where it is a text of its own, which some
+                tokenizers begin without the space that its first word has.
+        """
+        return Detokenizer(self._tokenizer, behind)
 
 
 class Detokenizer:
@@ -76,9 +91,9 @@ class Detokenizer:
     Bytes of a character that is not complete yet are held back; special tokens have no text.
     """
 
-    def __init__(self, tokenizer: FastTokenizer) -> None:
+    def __init__(self, tokenizer: FastTokenizer, behind: Sequence[int] = ()) -> None:
         self._tokenizer = tokenizer
-        self._stream = DecodeStream(skip_special_tokens=True)
+        self._stream = DecodeStream(list(behind[-CONTEXT_TOKENS:]), skip_special_tokens=True)
 
     def step(self, token_id: int) -> str:
         """Return the text that this token completes; often empty for parts of a character."""
