@@ -637,21 +637,25 @@ def test_a_form_that_cannot_be_followed_ends_its_own_answer_alone() -> None:
 
 
 class Incalculable(CountsInTens):
-    """Whose allowed tokens cannot be told."""
+    """Whose allowed tokens cannot be told behind the third."""
 
     def allows(self, token_id: int) -> bool:
-        raise ZeroDivisionError
+        if len(self.accepted) > 2:
+            raise ZeroDivisionError
+        return super().allows(token_id)
 
 
-def test_a_token_that_cannot_be_chosen_ends_the_answers_of_its_step_and_not_the_engine() -> None:
+def test_a_token_that_cannot_be_chosen_ends_its_own_answer_alone() -> None:
     engine = new_engine(CachingModelRunner(2, MAX_LENGTH), 2)
-    caller, later = Caller(), Caller()
+    caller, later, other = Caller(), Caller(), Caller()
+    engine.submit(sequence(other, [3], 40))
     engine.submit(sequence(caller, [1, 2], 20, constraint=Incalculable(8)))
     with pytest.raises(BackendError, match="could not be chosen"):
         caller.result()
     engine.submit(sequence(later, [3], 10))
 
     assert later.result()[0] == expected_text([3], 10)
+    assert other.result()[0] == expected_text([3], 40)
     engine.stop()
 
 

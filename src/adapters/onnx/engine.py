@@ -6,6 +6,7 @@ read in the very pass that decodes, so that both take the weights once. ``submit
 called from any thread; they wait for bookkeeping at most, never for the model.
 """
 
+import copy
 import logging
 import threading
 import time
@@ -374,8 +375,12 @@ class Engine:
         """Choose the next token of each row; returns whether one of them is finished, or failed."""
         try:
             chosen = choose_tokens(rows, logits, self._token_texts)
-        except Exception:  # what one request asks for must not end the engine, which all have in common
-            log.exception("no token could be chosen")
+        except Exception as error:  # noqa: BLE001 - what one request asks for must not end the others
+            if len(rows) > 1:
+                # each alone: only rows that penalties or a form changed already may be the worse for it
+                taken = [self._take_tokens([row], logits[i : i + 1]) for i, row in enumerate(rows)]
+                return any(taken)
+            log.error("no token could be chosen: %s", type(error).__name__)  # noqa: TRY400 - as below
             self._end(rows, BackendError("the next token could not be chosen"))
             return True
         return self._finish(
@@ -413,7 +418,7 @@ class Engine:
         works = list(works)
         self._remove(works)
         for work in works:
-            work.emit_error(error)
+            work.emit_error(copy.copy(error))  # each is raised for its own caller
 
 
 def _rows_of(decoding: list[Sequence]) -> tuple[Ints, Ints]:

@@ -57,7 +57,9 @@ class Tokenizer:
         if token_id in self._added_ids:
             return token.encode()
         if self._is_byte_level:
-            return bytes(_byte_of_character()[character] for character in token)
+            bytes_of = _byte_of_character()
+            if all(character in bytes_of for character in token):
+                return bytes(bytes_of[character] for character in token)
         if (single := _BYTE_TOKEN.fullmatch(token)) is not None:
             return bytes.fromhex(single[1])
         return token.replace("\u2581", " ").encode()
