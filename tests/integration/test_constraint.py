@@ -18,11 +18,12 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from adapters.onnx.constraint import ConstraintCompiler, TokenConstraint
+from adapters.onnx.constraint_trial import ConstraintTrial
 from adapters.onnx.model_folder import read_model_folder
 from adapters.onnx.token_mask import mask_rows
 from adapters.onnx.tokenizer import Tokenizer
 from domain.constraints import OutputConstraint
-from domain.errors import BackendError, InvalidRequestError, NotSupportedError
+from domain.errors import BackendError, InvalidRequestError, NotSupportedError, UnavailableError
 
 MAX_TOKENS = 1000
 
@@ -386,6 +387,35 @@ def test_what_cannot_be_followed_is_refused_soon(
 
     assert str(raised.value) == f"constraint.{field}: {reason}"
     assert time.process_time() - started_s < 2
+
+
+def test_a_trial_that_something_else_killed_says_nothing_against_the_grammar(
+    sampler: Sampler, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    form = OutputConstraint(choices=("kept", "killed"))
+    answer = ConstraintTrial._answer
+
+    def killed(trial: ConstraintTrial, question: object) -> str | None:
+        assert trial._process is not None
+        trial._process.kill()
+        return answer(trial, question)
+
+    sampler.compiler.compile(OutputConstraint(regex="started"))
+    with monkeypatch.context() as patch:
+        patch.setattr(ConstraintTrial, "_answer", killed)
+        with pytest.raises(BackendError, match="was killed"):
+            sampler.compiler.compile(form)
+
+    assert not sampler.compiler.compile(form).is_complete
+
+
+def test_nothing_is_compiled_once_the_compiler_is_closed(smollm2_folder: Path) -> None:
+    model = read_model_folder(smollm2_folder)
+    compiler = ConstraintCompiler(Tokenizer(smollm2_folder), model.eos_token_ids, model.vocab_size)
+    compiler.close()
+
+    with pytest.raises(UnavailableError):
+        compiler.compile(OutputConstraint(regex="a"))
 
 
 @pytest.mark.parametrize(

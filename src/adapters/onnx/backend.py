@@ -203,6 +203,7 @@ class OnnxTextGenerator:
             if (declared := prompt.parameters.constraint) is not None:
                 compiled = loop.run_in_executor(self._compilation, loaded.constraints.compile, declared)
                 constraint = await compiled
+                self._ready()  # it may have been closed meanwhile, and its threads with it
             prepared = partial(_sequence, loaded, prompt, emit, constraint)
             sequence = await loop.run_in_executor(self._preparation, prepared)
             ticket.correct(len(sequence.prompt_ids))

@@ -24,7 +24,7 @@ from adapters.onnx.constraint_matcher import GrammarError, new_matcher, read_tok
 from adapters.onnx.constraint_trial import ConstraintTrial
 from adapters.onnx.tokenizer import Tokenizer
 from domain.constraints import OutputConstraint
-from domain.errors import BackendError, NotSupportedError
+from domain.errors import BackendError, NotSupportedError, UnavailableError
 
 MAX_VERDICTS = 1024
 """Grammars whose trial is remembered."""
@@ -105,6 +105,7 @@ class ConstraintCompiler:
         self._eos_token_ids = sorted(eos_token_ids)
         self._loaded: tuple[LLTokenizer, ConstraintTrial] | None = None
         self._verdicts: OrderedDict[bytes, str | None] = OrderedDict()
+        self._is_closed = False
         self._lock = threading.Lock()
 
     def compile(self, constraint: OutputConstraint) -> TokenConstraint:
@@ -114,7 +115,8 @@ class ConstraintCompiler:
             InvalidRequestError: it is no constraint, or one that the service cannot follow; names the field,
                 from ``constraint`` on.
             NotSupportedError: the model's tokenizer is not of a kind that can be constrained.
-            BackendError: the child process does not start.
+            UnavailableError: the compiler is closed.
+            BackendError: the child process does not start, or was killed from outside.
         """
         grammar = grammar_of(constraint)
         tokenizer, trial = self._load()
@@ -129,14 +131,17 @@ class ConstraintCompiler:
             raise grammar.refused(str(error)) from None
 
     def close(self) -> None:
-        """End the child process."""
+        """End the child process, and compile nothing any more."""
         with self._lock:
+            self._is_closed = True
             if self._loaded is not None:
                 self._loaded[1].close()
                 self._loaded = None
 
     def _load(self) -> tuple[LLTokenizer, ConstraintTrial]:
         with self._lock:
+            if self._is_closed:
+                raise UnavailableError("the service is shutting down")
             if self._loaded is None:
                 arguments = (self._tokenizer_json(), self._vocab_size, self._eos_token_ids)
                 try:

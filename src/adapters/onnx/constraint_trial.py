@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 import threading
+from contextlib import suppress
 
 from adapters.onnx.constraint_matcher import GrammarError, new_matcher, read_tokenizer
 from domain.errors import BackendError
@@ -20,6 +21,9 @@ MAX_MEMORY_BYTES = 1 << 30
 """Of address space, the tokenizer's included."""
 STACK_BYTES = 4 << 20
 """Half of what threads have here, so that what fits there fits here."""
+
+END_S = 1.0
+"""By then a process that has closed its output has ended."""
 
 READY = ""
 
@@ -44,15 +48,16 @@ class ConstraintTrial:
         """Return what the library says against a grammar: "" for nothing, None where it ended the child.
 
         Raises:
-            BackendError: the child does not start.
+            BackendError: the child does not start, or something else killed it.
         """
         with self._lock:
             if self._process is None or self._process.poll() is not None:
                 self._end()
                 self._start()
             answer = self._answer(grammar)
-            if answer is None:
-                self._end()
+            if answer is None and self._ended() == -signal.SIGKILL:
+                # nothing that a grammar does ends it so; memory that ran short elsewhere may
+                raise BackendError("the process that tries constraints was killed")
             return answer
 
     def close(self) -> None:
@@ -86,6 +91,15 @@ class ConstraintTrial:
         except OSError:
             return None
         return str(json.loads(line)) if line.endswith("\n") else None
+
+    def _ended(self) -> int | None:
+        """Return the status of a child that says nothing any more; None where it goes on, and is ended."""
+        status = None
+        if self._process is not None:
+            with suppress(subprocess.TimeoutExpired):
+                status = self._process.wait(END_S)
+        self._end()
+        return status
 
     def _end(self) -> None:
         process, self._process = self._process, None
