@@ -86,6 +86,9 @@ class CachingModelRunner:
     def trim_slot(self, slot: int, length: int) -> None:
         self._cache[slot, length:] = -1
 
+    def rest(self) -> None:
+        """Have nothing to give back."""
+
     def save_blocks(self, slot: int, blocks: NewBlocks) -> None:
         for index, block_id in enumerate(blocks.block_ids, blocks.first):
             self._blocks[block_id] = self._cache[slot, index * BLOCK_TOKENS : (index + 1) * BLOCK_TOKENS]

@@ -769,12 +769,19 @@ def test_an_answer_that_repeats_is_guessed_and_stays_the_same() -> None:
     assert model.num_calls < 60
 
 
-def test_an_idle_engine_gives_the_memory_of_its_slots_back(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_idle_engine_gives_the_memory_of_its_slots_and_passes_back(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr("adapters.onnx.engine.REST_S", 0.01)
     is_trimmed = threading.Event()
 
     class WatchedRunner(CachingModelRunner):
         trimmed: ClassVar[list[tuple[int, int]]] = []
+        num_rests = 0
+
+        def rest(self) -> None:
+            self.num_rests += 1
+            raise BackendError("the last pass failed")
 
         def trim_slot(self, slot: int, length: int) -> None:
             super().trim_slot(slot, length)
@@ -796,6 +803,7 @@ def test_an_idle_engine_gives_the_memory_of_its_slots_back(monkeypatch: pytest.M
         engine.stop()
     assert texts == [expected_text([3, 4, 5], 6)] * 2
     assert (0, 0) in runner.trimmed
+    assert runner.num_rests >= 2
 
 
 def test_log_probabilities_are_the_models_own() -> None:

@@ -9,7 +9,6 @@ the end of the context stops there with the finish reason ``length``.
 """
 
 import asyncio
-import ctypes
 import os
 from collections.abc import AsyncGenerator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -26,6 +25,7 @@ from adapters.onnx.constraint import ConstraintCompiler, TokenConstraint
 from adapters.onnx.engine import Engine
 from adapters.onnx.engine_observer import EngineObserver
 from adapters.onnx.engine_trace import trace_work
+from adapters.onnx.freed_memory import return_freed_memory
 from adapters.onnx.model_folder import read_model_folder
 from adapters.onnx.prefill_budget import PrefillBudget
 from adapters.onnx.prefix_cache import PrefixCache
@@ -287,7 +287,7 @@ class OnnxTextGenerator:
             flush=outbox.flush,
             observer=self._observer_of(num_kv_tokens) if self._observer_of is not None else None,
         )
-        _return_freed_memory()
+        return_freed_memory()  # what loading took for a while: 25 MiB here
         return _Loaded(
             engine,
             outbox,
@@ -302,13 +302,6 @@ class OnnxTextGenerator:
             options.max_draft_tokens,
             bool(session.verify_widths),
         )
-
-
-def _return_freed_memory() -> None:
-    """Return to the system what loading took for a while, which glibc would keep: 25 MiB here."""
-    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
-    if trim is not None:
-        trim(0)
 
 
 class _Outbox:

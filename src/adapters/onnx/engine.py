@@ -11,6 +11,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from functools import partial
 
 import numpy as np
@@ -142,6 +143,8 @@ class Engine:
             return not self._is_stopping
 
     def _give_memory_back(self) -> None:
+        with suppress(BackendError):  # passes that are asked for tell why they fail
+            self._model.rest()
         for slot in range(self._scheduler.num_slots):
             with self._changed:
                 if self._is_needed():

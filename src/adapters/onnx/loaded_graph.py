@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,10 @@ from domain.errors import BackendError, ConfigurationError
 
 DISABLE_TILED_ATTENTION = "ORT_GQA_DISABLE_FLASH_ATTENTION"
 """Read by ONNX Runtime as it loads a graph for the CPU; 0 in the environment turns the tiled attention on."""
+SHARED_ALLOCATOR = "session.use_env_allocators"
+"""One arena for what the passes of all sessions compute, since one runs at a time."""
+SHRINK_ARENA = "memory.enable_memory_arena_shrinkage"
+"""Of a run: what the arena does not use once it is over goes back."""
 STOP_SPINNING = "session.force_spinning_stop"
 """Each session has threads of its own. Those that wait for work beyond a run take the processor from the
 session that runs next, and from the event loop."""
@@ -65,8 +70,12 @@ class Binding:
         self._binding.bind_input(past, device_type, 0, dtype, shape, address)
         self._binding.bind_output(present, device_type, 0, dtype, shape, address)
 
-    def run(self, inputs: Mapping[str, Ints]) -> Floats:
+    def run(self, inputs: Mapping[str, Ints], *, gives_back: bool = False) -> Floats:
         """Feed the other inputs, and return the output.
+
+        Args:
+            inputs: by name.
+            gives_back: whether to give back the memory that this and earlier passes computed in; on the CPU.
 
         Raises:
             BackendError: the run failed.
@@ -75,7 +84,7 @@ class Binding:
             # bind_cpu_input knows no optional inputs
             self._binding.bind_ortvalue_input(name, ort.OrtValue.ortvalue_from_numpy(value))
         try:
-            self._session.run_with_iobinding(self._binding)
+            self._session.run_with_iobinding(self._binding, _shrinking() if gives_back else None)
             # get_outputs would wrap the keys and values of every layer, which takes half a millisecond
             return np.asarray(self._binding.get_outputs_as_ortvaluevector()[0].numpy(), np.float32)
         except Exception as error:  # its exceptions have no common base but this
@@ -83,6 +92,18 @@ class Binding:
         finally:
             # shapes differ from run to run, and each binding would keep its last output
             self._binding.bind_output(self._output, "cpu")
+
+
+def _shrinking() -> Any:
+    options = ort.RunOptions()
+    options.add_run_config_entry(SHRINK_ARENA, "cpu:0")
+    return options
+
+
+@cache
+def _share_arena() -> None:
+    kind = ort.OrtMemoryInfo("Cpu", ort.OrtAllocatorType.ORT_ARENA_ALLOCATOR, 0, ort.OrtMemType.DEFAULT)
+    ort.create_and_register_allocator(kind, None)
 
 
 def _load(model_file: Path, choice: ProviderChoice, num_threads: int) -> Any:
@@ -94,6 +115,8 @@ def _load(model_file: Path, choice: ProviderChoice, num_threads: int) -> Any:
     options.log_severity_level = 3
     options.enable_mem_pattern = False  # plans for one shape; passes have many, and it takes 10 MiB
     options.add_session_config_entry(STOP_SPINNING, "1")
+    _share_arena()
+    options.add_session_config_entry(SHARED_ALLOCATOR, "1")
     providers = providers_to_try(choice, ort.get_available_providers(), has_cuda_device=has_cuda_device())
     if CUDA in providers:
         ort.preload_dlls()  # CUDA and cuDNN from NVIDIA's wheels, where they are installed

@@ -50,6 +50,10 @@ class ModelRunner(Protocol):
         """Give back the memory of a slot behind its first ``length`` positions, where that is worth it."""
         ...
 
+    def rest(self) -> None:
+        """Give back the memory that passes computed in; no slot may be in use."""
+        ...
+
     def save_blocks(self, slot: int, blocks: NewBlocks) -> None:
         """Copy tokens of a slot into blocks of the prefix cache."""
         ...

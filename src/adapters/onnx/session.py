@@ -12,6 +12,7 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from adapters.onnx.freed_memory import return_freed_memory
 from adapters.onnx.kv_buffers import DeviceKVBuffers, HostKVBuffers, KVBuffers, numpy_dtype
 from adapters.onnx.loaded_graph import Binding, LoadedGraph
 from adapters.onnx.model_folder import CHUNK_NAME, CHUNK_SPLIT, CHUNK_TOTAL, VERIFIED_NAME, ModelFolder
@@ -231,6 +232,14 @@ class OnnxSession:
             self._buffers.trim_slot(slot, length, reach)
             self._reach[slot] = length
 
+    def rest(self) -> None:
+        """Give back the memory that passes computed in, by a pass; slot 0 must not be in use."""
+        if self.provider == CPU:
+            inputs = self._inputs(np.zeros((1, 1), np.int64), np.ones((1, 1), np.int64), 1)
+            self._reached(0, 1)
+            self._binding(0, 1, LOGITS).run(inputs, gives_back=True)
+            return_freed_memory()
+
     def save_blocks(self, slot: int, blocks: NewBlocks) -> None:
         """Copy tokens of a slot into blocks of the prefix cache."""
         self._buffers.save_blocks(slot, blocks)
@@ -258,11 +267,14 @@ class OnnxSession:
         num_logits: int = 1,
     ) -> npt.NDArray[np.float32]:
         binding = self._binding(first_slot, len(token_ids), output)
+        return binding.run(self._inputs(token_ids, mask, num_logits))
+
+    def _inputs(self, token_ids: TokenIds, mask: TokenIds, num_logits: int) -> dict[str, TokenIds]:
         inputs = {"input_ids": token_ids, "attention_mask": mask}
         if self._has_logits_start:
             first = -num_logits if num_logits > 0 else self._end_of_logits(token_ids)
             inputs[LOGITS_START] = np.array([first])
-        return binding.run(inputs)
+        return inputs
 
     def _reached(self, first_slot: int, lengths: TokenIds | int) -> None:
         rows = slice(first_slot, first_slot + np.size(lengths))
