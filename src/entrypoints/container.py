@@ -5,7 +5,6 @@ backend that is not used costs nothing.
 """
 
 import asyncio
-import os
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
@@ -15,6 +14,7 @@ from pathlib import Path
 import structlog
 
 from adapters.infernet import build_codec
+from adapters.processors import num_processors
 from adapters.settings import Backend, JournalKind, Settings, WorkflowSettings
 from adapters.telemetry.metrics import Metrics
 from domain.direct_runner import DirectRunner
@@ -317,7 +317,7 @@ def build_prover(settings: Settings, tracer: Tracer = NO_TRACES) -> Prover | Non
         return None
     from adapters.ezkl_proof.prover import EzklProver, ProverOptions
 
-    num_cores = len(os.sched_getaffinity(0))
+    num_cores = num_processors()
     num_workers = settings.proof_workers or min(num_cores, MAX_DEFAULT_PROOF_WORKERS)
     address = settings.verifier_address
     options = ProverOptions(

@@ -9,7 +9,6 @@ the end of the context stops there with the finish reason ``length``.
 """
 
 import asyncio
-import os
 from collections.abc import AsyncGenerator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -38,6 +37,7 @@ from adapters.onnx.sequence import Sequence as EngineSequence
 from adapters.onnx.session import OnnxSession
 from adapters.onnx.tokenizer import Tokenizer
 from adapters.onnx.watchdog import Watchdog
+from adapters.processors import num_processors
 from domain.errors import (
     ContextLengthError,
     FieldProblem,
@@ -63,7 +63,7 @@ class OnnxOptions:
 
     provider: ProviderChoice = ProviderChoice.AUTO
     num_threads: int | None = None
-    """Threads of one operator; None: the processors this process may use."""
+    """Threads of one operator; None: the processors that this process can keep busy."""
     max_running_sequences: int = 16
     """Slots of the KV cache."""
     max_waiting_requests: int = 256
@@ -268,7 +268,7 @@ class OnnxTextGenerator:
         session = OnnxSession(
             folder,
             options.provider,
-            num_threads=options.num_threads or len(os.sched_getaffinity(0)),
+            num_threads=options.num_threads or num_processors(),
             num_slots=options.max_running_sequences,
             max_length=context_length,
             prefix_cache_bytes=options.prefix_cache_bytes,
