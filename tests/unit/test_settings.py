@@ -123,6 +123,16 @@ def test_the_environment_goes_before_the_file(monkeypatch: pytest.MonkeyPatch, t
     assert settings.default_parameters == SamplingParameters(max_tokens=9)
 
 
+def test_a_workflow_has_a_bound_of_its_own_on_answers_until_the_settings_say() -> None:
+    def of_a_workflow(**parameters: int | None) -> int | None:
+        settings = Settings(_env_file=None, LLM_DEFAULT_PARAMETERS=parameters)
+        return settings.sampling_defaults.max_tokens
+
+    assert of_a_workflow() == of_a_workflow(top_k=5) == 256
+    assert of_a_workflow(max_tokens=9) == 9
+    assert of_a_workflow(max_tokens=None) is None
+
+
 def test_every_setting_has_a_default() -> None:
     required: list[Any] = [name for name, field in Settings.model_fields.items() if field.is_required()]
 

@@ -43,7 +43,7 @@ def create_app(
         container.direct,
         OpenAIOptions(
             settings.max_body_bytes,
-            settings.sampling_defaults.max_tokens,
+            settings.default_parameters.max_tokens,
             body_timeout_s=settings.body_timeout_s,
             max_output_tokens=settings.max_output_tokens,
         ),
