@@ -291,6 +291,24 @@ def test_a_null_is_as_good_as_nothing() -> None:
     assert prompt_of(HELLO | dict.fromkeys(fields)) == prompt_of(HELLO)
 
 
+def test_values_that_ask_for_nothing_else_are_taken() -> None:
+    neutral = {
+        "min_tokens": 0,
+        "stop_token_ids": [],
+        "include_stop_str_in_output": False,
+        "skip_special_tokens": True,
+        "add_special_tokens": False,
+        "use_beam_search": False,
+        "echo": False,
+        "add_generation_prompt": True,
+        "continue_final_message": False,
+        "chat_template_kwargs": {},
+        "messages": [{"role": "user", "content": "to be or", "tool_calls": []}],
+    }
+
+    assert prompt_of(HELLO | neutral) == prompt_of(HELLO)
+
+
 def test_other_ways_to_say_a_value() -> None:
     prompt = prompt_of(HELLO | {"stop": "a", "top_k": -1, "seed": -1, "logit_bias": {}, "echo": False})
 
@@ -397,6 +415,32 @@ def test_forms_that_an_answer_must_have(
         ({"logit_bias": {"50": 1}}, "logit_bias", "not supported"),
         ({"tools": [{"type": "function"}]}, "tools", "not supported"),
         ({"modalities": ["audio"]}, "modalities", "text"),
+        ({"min_tokens": 1}, "min_tokens", "not supported"),
+        ({"stop_token_ids": [2]}, "stop_token_ids", "not supported"),
+        ({"include_stop_str_in_output": True}, "include_stop_str_in_output", "not supported"),
+        ({"skip_special_tokens": False}, "skip_special_tokens", "not supported"),
+        ({"add_special_tokens": True}, "add_special_tokens", "not supported"),
+        ({"bad_words": ["x"]}, "bad_words", "not supported"),
+        ({"allowed_token_ids": [1]}, "allowed_token_ids", "not supported"),
+        ({"use_beam_search": True}, "use_beam_search", "not supported"),
+        ({"prompt_logprobs": 0}, "prompt_logprobs", "not supported"),
+        ({"truncate_prompt_tokens": -1}, "truncate_prompt_tokens", "not supported"),
+        ({"return_token_ids": True}, "return_token_ids", "not supported"),
+        ({"echo": True}, "echo", "not supported"),
+        ({"add_generation_prompt": False}, "add_generation_prompt", "not supported"),
+        ({"continue_final_message": True}, "continue_final_message", "not supported"),
+        ({"chat_template": "{{ 1 }}"}, "chat_template", "not supported"),
+        ({"chat_template_kwargs": {"a": 1}}, "chat_template_kwargs", "not supported"),
+        (
+            {"stream": True, "stream_options": {"continuous_usage_stats": True}},
+            "stream_options.continuous_usage_stats",
+            "not supported",
+        ),
+        (
+            {"messages": [{"role": "assistant", "content": "", "tool_calls": [{"id": "1"}]}]},
+            "messages.0.tool_calls",
+            "not supported",
+        ),
         ({"response_format": "json"}, "response_format", ""),
         ({"response_format": {"type": "yaml"}}, "response_format.type", "'json_schema'"),
         ({"response_format": {"type": "json_schema"}}, "response_format.json_schema", "required"),
@@ -490,6 +534,7 @@ def test_embeddings_as_numbers_and_in_base64(client: TestClient) -> None:
     [
         ({"input": ["a", ""]}, "input.1", "no text to embed"),
         ({"input": "a", "dimensions": 8}, "dimensions", "not supported"),
+        ({"input": "a", "truncate_prompt_tokens": 1}, "truncate_prompt_tokens", "not supported"),
         ({"input": "a", "encoding_format": "hex"}, "encoding_format", "'base64'"),
         ({"input": [[1]]}, "input", "token ids"),
         ({}, "input", "required"),

@@ -12,6 +12,7 @@ from entrypoints.http.openai_api.sampling_fields import (
     FORM_RULES,
     STREAM_RULE,
     Fields,
+    NeverOff,
     NotOffered,
     SamplingFields,
     repeated,
@@ -56,6 +57,8 @@ class MessageFields(Fields):
     content: Annotated[
         list[TextPart], BeforeValidator(_as_parts, json_schema_input_type=str | list[TextPart])
     ]
+    tool_calls: NotOffered = None
+    function_call: NotOffered = None
 
     def message(self) -> ChatMessage:
         """Return it as the domain's; its parts are joined by line ends, as in vLLM."""
@@ -77,6 +80,11 @@ class ChatRequest(SamplingFields):
     tools: NotOffered = None
     functions: NotOffered = None
     audio: NotOffered = None
+    add_generation_prompt: NeverOff = None
+    continue_final_message: NotOffered = None
+    chat_template: NotOffered = None
+    chat_template_kwargs: NotOffered = None
+    documents: NotOffered = None
     modalities: Annotated[Any, AfterValidator(_text_alone), WithJsonSchema({"enum": [None, ["text"]]})] = None
 
     def prompts(self, default_max_tokens: int | None) -> list[Prompt]:

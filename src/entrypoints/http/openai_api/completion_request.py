@@ -55,7 +55,6 @@ class CompletionRequest(SamplingFields):
     prompt: Annotated[Prompts, BeforeValidator(as_texts, json_schema_input_type=SomeText | Prompts)]
     logprobs: Annotated[int, Field(ge=0, le=MAX_TOP_LOGPROBS), WHOLE] | None = None
     best_of: Annotated[int | None, AfterValidator(_one), WHOLE, AT_MOST_ONE] = None
-    echo: NotOffered = None
     suffix: NotOffered = None
 
     def prompts(self, default_max_tokens: int | None) -> list[Prompt]:

@@ -9,7 +9,7 @@ from pydantic import BeforeValidator, Field
 
 from domain.generation import Embedding
 from entrypoints.http.openai_api.completion_request import SomeText, as_texts
-from entrypoints.http.openai_api.sampling_fields import Fields, NotOffered
+from entrypoints.http.openai_api.sampling_fields import Fields, NeverGiven, NotOffered
 
 MAX_INPUTS = 2048
 Inputs = Annotated[list[SomeText], Field(min_length=1, max_length=MAX_INPUTS)]
@@ -22,6 +22,8 @@ class EmbeddingsRequest(Fields):
     input: Annotated[Inputs, BeforeValidator(as_texts, json_schema_input_type=SomeText | Inputs)]
     encoding_format: Literal["float", "base64"] | None = None
     dimensions: NotOffered = None
+    add_special_tokens: NotOffered = None
+    truncate_prompt_tokens: NeverGiven = None
 
 
 def embeddings_content(

@@ -1,6 +1,6 @@
 """What the bodies of chat and completion requests have in common: how to sample, and in which form."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import combinations
 from typing import Annotated, Any, Literal
 
@@ -30,10 +30,13 @@ JSON = "json_schema"
 """The field of ``OutputConstraint``."""
 
 
-def _refused(value: Any) -> Any:
-    if value:
-        raise PydanticCustomError("not_supported", "is not supported by this service")
-    return value
+def _refused_if(is_refused: Callable[[Any], bool]) -> AfterValidator:
+    def checked(value: Any) -> Any:
+        if is_refused(value):
+            raise PydanticCustomError("not_supported", "is not supported by this service")
+        return value
+
+    return AfterValidator(checked)
 
 
 def _listed(value: Any) -> Any:
@@ -42,10 +45,24 @@ def _listed(value: Any) -> Any:
 
 NotOffered = Annotated[
     Any,
-    AfterValidator(_refused),
+    _refused_if(bool),
     WithJsonSchema({"enum": [None, False, 0, "", [], {}], "description": "not offered"}),
 ]
-"""A field of OpenAI's that would change the answer and that the service cannot honour; empty ones pass."""
+"""A field that would change the answer and that the service cannot honour; empty ones pass."""
+
+NeverOff = Annotated[
+    Any,
+    _refused_if(lambda value: value is not None and value is not True),
+    WithJsonSchema({"enum": [None, True], "description": "always so"}),
+]
+"""One that could only switch off what the service always does."""
+
+NeverGiven = Annotated[
+    Any,
+    _refused_if(lambda value: value is not None),
+    WithJsonSchema({"enum": [None], "description": "not offered"}),
+]
+"""One that means something whatever its value, 0 included."""
 
 Choices = Annotated[list[ChoiceText], Field(min_length=1)]
 JsonText = Annotated[str, Field(json_schema_extra={"format": "json"})]
@@ -83,6 +100,7 @@ class StreamOptions(Fields):
     """What a stream holds."""
 
     include_usage: bool | None = None
+    continuous_usage_stats: NotOffered = None
 
 
 class JsonSchema(Fields):
@@ -164,6 +182,21 @@ class SamplingFields(Fields):
     guided_regex: Regex | None = None
     guided_choice: Choices | None = None
     guided_grammar: Grammar | None = None
+
+    min_tokens: NotOffered = None
+    stop_token_ids: NotOffered = None
+    include_stop_str_in_output: NotOffered = None
+    skip_special_tokens: NeverOff = None
+    add_special_tokens: NotOffered = None
+    bad_words: NotOffered = None
+    allowed_token_ids: NotOffered = None
+    logits_processors: NotOffered = None
+    use_beam_search: NotOffered = None
+    prompt_logprobs: NeverGiven = None
+    truncate_prompt_tokens: NeverGiven = None
+    return_tokens_as_token_ids: NotOffered = None
+    return_token_ids: NotOffered = None
+    echo: NotOffered = None
 
     @property
     def num_choices(self) -> int:
