@@ -67,9 +67,11 @@ class ContextLengthError(InvalidRequestError):
     """The prompt does not fit into the model's context with room for one token of answer."""
 
     def __init__(self, num_prompt_tokens: int | None = None, context_length: int | None = None) -> None:
+        # OpenAI's first words: by them clients know that a shorter prompt would do
+        known = f"{context_length} tokens. However," if context_length is not None else "exceeded:"
         prompt = "the prompt" if num_prompt_tokens is None else f"the prompt of {num_prompt_tokens} tokens"
-        context = "context" if context_length is None else f"context of {context_length} tokens"
-        super().__init__(FieldProblem("", f"{prompt} leaves no room for an answer in the model's {context}"))
+        reason = f"This model's maximum context length is {known} {prompt} leaves no room for an answer"
+        super().__init__(FieldProblem("", reason))
 
 
 class PromptLimitError(ContextLengthError):

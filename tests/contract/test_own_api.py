@@ -71,7 +71,7 @@ class TestEngine(TextGeneratorContract):
     async def test_errors_cross_with_their_words(self, generator: TextGenerator) -> None:
         assert isinstance(generator, EngineTextGenerator)
         constrained = prompt(constraint=OutputConstraint(regex="a"))
-        with pytest.raises(ContextLengthError, match=r"prompt of 5001 tokens .* context of 1000 tokens"):
+        with pytest.raises(ContextLengthError, match=r"is 1000 tokens\. However, the prompt of 5001 tokens"):
             await collect(generator.generate(prompt("long " * 5000)))
         with pytest.raises(NotSupportedError, match="scripted does not offer constrained output"):
             await collect(generator.generate(constrained))

@@ -583,11 +583,22 @@ def test_the_frameworks_errors_have_openais_form(client: TestClient) -> None:
         assert closed.post(CHAT, json=HELLO, headers=headers).status_code == 200
 
 
-def test_a_context_that_is_too_long_has_its_code() -> None:
+@pytest.mark.parametrize(
+    ("path", "body", "field"),
+    [
+        (CHAT, HELLO, "messages"),
+        (COMPLETIONS, TEXT, "prompt"),
+        ("/v1/embeddings", {"input": "a b c"}, "input.0"),
+    ],
+)
+def test_a_context_that_is_too_long_has_its_code_and_openais_first_words(
+    path: str, body: dict[str, Any], field: str
+) -> None:
     with client_of(ScriptedTextGenerator(context_length=3)) as client:
-        response = client.post(CHAT, json=HELLO | {"stream": True})
+        response = client.post(path, json=body | {"stream": True})
 
-    assert_is_error(response, 400, "3 tokens", code="context_length_exceeded")
+    words = "This model's maximum context length is 3 tokens. However, the prompt of 3 tokens"
+    assert_is_error(response, 400, words, param=field, code="context_length_exceeded")
 
 
 def test_a_backend_that_fails_before_the_first_word_is_a_status() -> None:

@@ -26,7 +26,7 @@ PASSING_ERRORS: dict[Any, type[UnavailableError]] = {
     "overloaded": OverloadedError,
     "unavailable": UnavailableError,
 }
-_NUMBER_OF_TOKENS = re.compile(r"(prompt|context|limit) of (\d+) tokens")
+_NUMBER_OF_TOKENS = re.compile(r"(prompt|context|limit)(?: length is| of) (\d+) tokens")
 
 
 def gone() -> BackendError:

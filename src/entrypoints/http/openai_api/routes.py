@@ -12,7 +12,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from domain.direct_runner import DirectRunner
-from domain.errors import InvalidRequestError, NotFoundError, PromptLimitError
+from domain.errors import ContextLengthError, InvalidRequestError, NotFoundError
 from domain.generation import FinishReason, Usage
 from domain.messages import Prompt
 from domain.prompt_needs import refuse_long_answer
@@ -193,5 +193,5 @@ def _naming(asked: ChatRequest | CompletionRequest) -> Iterator[None]:
     """Say which field holds a prompt that is too long."""
     try:
         yield
-    except PromptLimitError as error:
+    except ContextLengthError as error:
         raise error.under("messages" if isinstance(asked, ChatRequest) else "prompt") from error
