@@ -214,3 +214,22 @@ def test_what_the_backend_lacks_is_refused_rather_than_ignored(scripted: OpenAI)
 
     assert refused.value.status_code == 501
     assert json.loads(refused.value.response.text)["error"]["code"] == "not_supported"
+
+
+def test_what_would_fail_again_is_not_sent_again() -> None:
+    with (
+        service(LLM_BACKEND="scripted", LLM_SCRIPTED_DELAY_S="5", LLM_REQUEST_TIMEOUT_S="0.2") as started,
+        OpenAI(base_url=f"{started.url}/v1", api_key="any", max_retries=2) as client,
+    ):
+        with pytest.raises(openai.InternalServerError) as late:
+            client.completions.create(model="scripted", prompt="a")
+        with pytest.raises(openai.InternalServerError) as lacking:
+            client.chat.completions.create(
+                model="scripted",
+                messages=[{"role": "user", "content": "x"}],
+                response_format={"type": "json_object"},
+            )
+
+    requests = started.log_lines("request")
+    assert (late.value.status_code, lacking.value.status_code) == (504, 501)
+    assert [line["status"] for line in requests] == [504, 501]

@@ -555,7 +555,9 @@ def test_what_the_backend_cannot_do_is_a_501_that_names_it() -> None:
             (COMPLETIONS, {"prompt": "a"}, "without a chat template"),
             ("/v1/embeddings", {"input": "a"}, "embeddings"),
         ):
-            assert_is_error(client.post(path, json=body), 501, "bare", words, code="not_supported")
+            response = client.post(path, json=body)
+            assert_is_error(response, 501, "bare", words, code="not_supported")
+            assert response.headers["x-should-retry"] == "false"
 
 
 def test_a_workflow_is_refused_what_its_backend_cannot_do() -> None:
@@ -671,6 +673,7 @@ def test_a_request_that_takes_too_long_is_a_504_and_the_next_is_served() -> None
         for _ in range(2):
             response = client.post(CHAT, json={"messages": HELLO["messages"], "n": 2})
             assert_is_error(response, 504, "longer than 0.05 s", code="deadline_exceeded")
+            assert response.headers["x-should-retry"] == "false"
     assert backend.num_running == 0
 
 

@@ -47,6 +47,10 @@ FAILED = "the service failed; the request id finds it in the log"
 
 OPENAI_PREFIX = "/v1/"
 
+NOT_AGAIN = {"x-should-retry": "false"}
+FINAL_STATUSES = frozenset({HTTPStatus.NOT_IMPLEMENTED, HTTPStatus.GATEWAY_TIMEOUT})
+"""OpenAI's clients would send the request again, to be answered the same."""
+
 CLIENT_CLOSED_REQUEST = 499
 """Not a registered status: the one servers log for a caller who left; it is never seen."""
 
@@ -75,6 +79,8 @@ def error_response(
 ) -> JSONResponse:
     """Return the response of an error, in the form of the path that was asked for."""
     content = error_content_for(scope, status, description, error)
+    if _is_openai(scope) and status in FINAL_STATUSES:
+        headers = {**(headers or {}), **NOT_AGAIN}
     return JSONResponse(content, status_code=status, headers=headers)
 
 
