@@ -56,7 +56,7 @@ def engine_error(status: int | None, content: Any, retry_after: str = "") -> Ser
     elif code in PASSING_ERRORS:
         wait_s = int(retry_after) if retry_after.isdecimal() else 1
         error = PASSING_ERRORS[code](message, retry_after_s=wait_s)
-    elif status == HTTPStatus.BAD_REQUEST:
+    elif content.get("type") == "invalid_request_error" and status in (HTTPStatus.BAD_REQUEST, None):
         field = str(content.get("param") or "")
         error = InvalidRequestError(FieldProblem(field, message.removeprefix(f"{field}: ")))
     return error
