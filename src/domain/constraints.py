@@ -27,7 +27,7 @@ class OutputConstraint(BaseModel):
         default=None, description='JSON of this schema; {"type": "object"} for any object'
     )
     regex: Regex | None = Field(default=None, description="a text that this regular expression matches whole")
-    choices: tuple[ChoiceText, ...] | None = Field(
+    choices: Annotated[tuple[ChoiceText, ...], Field(fail_fast=True)] | None = Field(
         default=None, min_length=1, max_length=MAX_CHOICES, description="one of these texts"
     )
     grammar: Grammar | None = Field(default=None, description="a sentence of this Lark grammar")

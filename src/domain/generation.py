@@ -63,7 +63,7 @@ class SamplingParameters(BaseModel):
     seed: Annotated[int, Field(ge=0, lt=2**63, strict=True), WHOLE] | None = Field(
         default=None, description="the same seed repeats a sampled answer; absent: a fresh one"
     )
-    stop: tuple[StopSequence, ...] = Field(
+    stop: Annotated[tuple[StopSequence, ...], Field(fail_fast=True)] = Field(
         default=(),
         max_length=MAX_STOP_SEQUENCES,
         description="the answer ends before the first of these strings",

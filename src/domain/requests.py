@@ -34,6 +34,8 @@ ONCHAIN_DATA_SCHEMA: dict[str, Any] = {
 }
 """Contract ABI encoding of what the workflow reads, as hex digits."""
 
+Turn = Annotated[dict[str, str], Field(fail_fast=True)]
+
 RequestData: TypeAlias = dict[str, Any] | list[Any] | str
 """What a request type validates: an object, or another container's whole output."""
 
@@ -155,7 +157,7 @@ class LLMRequest(BaseModel):
     key: str = Field(description="the caller's key for the conversation; passed through, never logged")
     messageId: str = Field(description="the caller's id for this message")  # noqa: N815 - the wire name
     text: str = Field(description="the message to the model")
-    history: list[dict[str, str] | None] = Field(
+    history: Annotated[list[Turn | None], Field(fail_fast=True)] = Field(
         description='earlier turns, oldest first: {"player": "…"} and {"bot": "…"}; nulls are skipped'
     )
     parameters: SamplingParameters | None = Field(

@@ -490,6 +490,26 @@ def test_a_completion_that_is_wrong_is_a_400_that_names_the_field(
     assert_is_error(client.post(COMPLETIONS, json=TEXT | fields), 400, words, param=param)
 
 
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        (CHAT, {"messages": [5] * 1000}),
+        (CHAT, {"messages": [{"role": "user", "content": [5] * 1000}]}),
+        (CHAT, HELLO | {"guided_choice": [5] * 1000}),
+        (CHAT, HELLO | {"stop": [5] * 16}),
+        (COMPLETIONS, {"prompt": ["a", *[{}] * 50]}),
+        ("/v1/embeddings", {"input": ["a", *[{}] * 1000]}),
+    ],
+)
+def test_a_list_is_read_no_further_than_its_first_wrong_item(
+    client: TestClient, path: str, body: dict[str, Any]
+) -> None:
+    response = client.post(path, json=body)
+
+    assert response.status_code == 400
+    assert ";" not in response.json()["error"]["message"]
+
+
 def test_another_model_is_a_404(client: TestClient) -> None:
     for path, body in ((CHAT, HELLO), (COMPLETIONS, TEXT), ("/v1/embeddings", {"input": "a"})):
         response = client.post(path, json=body | {"model": "gpt-4"})

@@ -3,6 +3,7 @@
 from typing import Any
 
 import pytest
+from pydantic import ValidationError
 
 from domain.errors import InvalidRequestError
 from domain.requests import InfernetInput, InfernetInputSource, LLMRequest
@@ -128,10 +129,27 @@ def test_history_may_hold_nulls_and_several_speakers_a_turn() -> None:
 
 
 def test_the_problems_of_one_request_are_bounded_and_hold_no_value() -> None:
-    history = [f"secret-{i}" for i in range(100)]
+    parameters = {f"unknown-{i}": "secret" for i in range(100)}
 
     with pytest.raises(InvalidRequestError) as caught:
-        validated(LLMRequest, SEED_DATA | {"history": history}, under="data")
+        validated(LLMRequest, SEED_DATA | {"parameters": parameters}, under="data")
 
     assert len(caught.value.problems) == MAX_PROBLEMS
     assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"history": ["bad"] * 1000},
+        {"history": [dict.fromkeys(map(str, range(1000)), 1)]},
+        {"parameters": {"stop": [1] * 1000}},
+        {"parameters": {"constraint": {"choices": [1] * 1000}}},
+    ],
+    ids=["turns", "speakers", "stop", "choices"],
+)
+def test_a_list_is_read_no_further_than_its_first_wrong_item(change: dict[str, Any]) -> None:
+    with pytest.raises(ValidationError) as caught:
+        LLMRequest.model_validate(SEED_DATA | change)
+
+    assert caught.value.error_count() <= 2

@@ -45,7 +45,7 @@ class AveragedVectorRequest(BaseModel):
 
     vector: Annotated[
         list[Annotated[int, Field(strict=True, ge=-(2**INT256_BITS), lt=2**INT256_BITS)]],
-        Field(min_length=1, max_length=MAX_VALUES),
+        Field(min_length=1, max_length=MAX_VALUES, fail_fast=True),
     ] = Field(description="whole numbers as a contract holds them: value * 10**decimals")
     decimals: Annotated[int, Field(strict=True, ge=0, le=MAX_DECIMALS)] = Field(
         default=DECIMALS, description="decimals of the vector"

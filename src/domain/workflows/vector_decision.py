@@ -30,7 +30,7 @@ class VectorRequest(BaseModel):
         json_schema_extra=also({"type": "array", "items": {"type": "number"}}),
     )
 
-    inputs: Annotated[list[int | float], Field(min_length=1, max_length=MAX_INPUTS)] = Field(
+    inputs: Annotated[list[int | float], Field(min_length=1, max_length=MAX_INPUTS, fail_fast=True)] = Field(
         description="the numbers that the circuit's model takes"
     )
 

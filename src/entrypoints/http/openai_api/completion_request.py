@@ -37,7 +37,7 @@ def as_texts(value: Any) -> Any:
 SomeText = Annotated[str, WithJsonSchema({"type": "string", "minLength": 1})]
 """The backend says what it misses in an empty one."""
 
-Prompts = Annotated[list[SomeText], Field(min_length=1, max_length=MAX_PROMPTS)]
+Prompts = Annotated[list[SomeText], Field(min_length=1, max_length=MAX_PROMPTS, fail_fast=True)]
 AT_MOST_ONE = WithJsonSchema({"anyOf": [{"type": "integer", "maximum": 1}, {"type": "null"}]})
 
 

@@ -12,7 +12,7 @@ from entrypoints.http.openai_api.completion_request import SomeText, as_texts
 from entrypoints.http.openai_api.sampling_fields import Fields, NeverGiven, NotOffered
 
 MAX_INPUTS = 2048
-Inputs = Annotated[list[SomeText], Field(min_length=1, max_length=MAX_INPUTS)]
+Inputs = Annotated[list[SomeText], Field(min_length=1, max_length=MAX_INPUTS, fail_fast=True)]
 
 
 class EmbeddingsRequest(Fields):

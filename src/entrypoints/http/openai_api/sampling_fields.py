@@ -64,11 +64,11 @@ NeverGiven = Annotated[
 ]
 """One that means something whatever its value, 0 included."""
 
-Choices = Annotated[list[ChoiceText], Field(min_length=1)]
+Choices = Annotated[list[ChoiceText], Field(min_length=1, fail_fast=True)]
 JsonText = Annotated[str, Field(json_schema_extra={"format": "json"})]
 
 
-StopList = Annotated[list[StopSequence], Field(max_length=MAX_STOP_SEQUENCES)]
+StopList = Annotated[list[StopSequence], Field(max_length=MAX_STOP_SEQUENCES, fail_fast=True)]
 StopSequences = Annotated[StopList, BeforeValidator(_listed, json_schema_input_type=StopSequence | StopList)]
 
 
