@@ -25,6 +25,7 @@ maps this tree once to status codes::
 Messages never hold a caller's text, a token or a key.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 
@@ -54,13 +55,14 @@ class InvalidRequestError(ServiceError):
 
     def under(self, path: str) -> "InvalidRequestError":
         """Return the same problems with their fields inside of another."""
-        problems = (
-            FieldProblem(f"{path}.{problem.field}" if problem.field else path, problem.reason)
-            for problem in self.problems
-        )
-        moved = type(self).__new__(type(self))  # of the same kind, whatever its constructor takes
-        InvalidRequestError.__init__(moved, *problems)
-        return moved
+        return self.renamed(lambda field: f"{path}.{field}" if field else path)
+
+    def renamed(self, name_of: Callable[[str], str]) -> "InvalidRequestError":
+        """Return the same problems with other names of their fields."""
+        problems = (FieldProblem(name_of(problem.field), problem.reason) for problem in self.problems)
+        renamed = type(self).__new__(type(self))  # of the same kind, whatever its constructor takes
+        InvalidRequestError.__init__(renamed, *problems)
+        return renamed
 
 
 class ContextLengthError(InvalidRequestError):

@@ -1,6 +1,6 @@
 """Both clients of OpenAI's API keep the contract against ours: that for other servers, and the engine's."""
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -12,7 +12,7 @@ from adapters.openai_http.generator import OpenAITextGenerator
 from adapters.scripted import ScriptedTextGenerator
 from adapters.settings import Settings
 from domain.constraints import OutputConstraint
-from domain.errors import ContextLengthError, InvalidRequestError, NotSupportedError
+from domain.errors import ContextLengthError, FieldProblem, InvalidRequestError, NotSupportedError
 from domain.generation import SamplingParameters, TokenChunk
 from domain.messages import Prompt
 from domain.ports import TextGenerator
@@ -22,6 +22,7 @@ from entrypoints.container import build_container
 from entrypoints.http.app import create_app
 from entrypoints.http.engine_app import create_engine_app
 from tests.contract.text_generator import TextGeneratorContract, prompt
+from tests.fakes.backends import BareTextGenerator
 from tests.serving import serving
 
 CONTEXT_LENGTH = 1000
@@ -77,6 +78,24 @@ class TestEngine(TextGeneratorContract):
             await collect(generator.generate(constrained))
         with pytest.raises(InvalidRequestError, match=r"^there is no text to embed$"):
             await generator.embed("")
+
+    @pytest.mark.parametrize("field", ["constraint.regex", "data.history"])
+    async def test_a_refused_field_crosses_with_its_name(self, field: str) -> None:
+        class Refusing(BareTextGenerator):
+            async def generate(self, prompt: Prompt) -> AsyncGenerator[TokenChunk]:
+                raise InvalidRequestError(FieldProblem(field, "is too complex"))
+                yield TokenChunk("")
+
+        with TemporaryDirectory() as folder:
+            address = Path(folder) / "engine"
+            async with serving(create_engine_app(Refusing(), RunnerLimits()), f"unix:{address}"):
+                generator = EngineTextGenerator(address)
+                await generator.open()
+                with pytest.raises(InvalidRequestError) as refused:
+                    await collect(generator.generate(prompt()))
+                await generator.close()
+
+        assert refused.value.problems == (FieldProblem(field, "is too complex"),)
 
     async def test_an_answer_may_be_as_long_as_the_context_where_nothing_bounds_it(
         self, generator: TextGenerator

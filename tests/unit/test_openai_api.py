@@ -13,7 +13,7 @@ from starlette.testclient import TestClient
 
 from adapters.scripted import ScriptedTextGenerator
 from domain.constraints import OutputConstraint
-from domain.errors import BackendError, OverloadedError
+from domain.errors import BackendError, FieldProblem, InvalidRequestError, OverloadedError
 from domain.generation import Capability, FinishReason, SamplingParameters, TokenChunk, TokenLogprob, Usage
 from domain.messages import ChatMessage, Prompt
 from tests.fakes.backends import (
@@ -449,6 +449,8 @@ def test_forms_that_an_answer_must_have(
             "response_format.json_schema.schema",
             "required",
         ),
+        ({"guided_json": 5}, "guided_json", "dictionary"),
+        ({"structured_outputs": {"json": [1]}}, "structured_outputs.json", "dictionary"),
         ({"guided_json": "{"}, "guided_json", "no JSON"),
         ({"guided_json": "[1]"}, "guided_json", "dictionary"),
         ({"guided_choice": []}, "guided_choice", "at least 1"),
@@ -488,6 +490,41 @@ def test_a_completion_that_is_wrong_is_a_400_that_names_the_field(
     client: TestClient, fields: dict[str, Any], param: str, words: str
 ) -> None:
     assert_is_error(client.post(COMPLETIONS, json=TEXT | fields), 400, words, param=param)
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "named", "param"),
+    [
+        (CHAT, HELLO, "data.history", "messages"),
+        (CHAT, HELLO | {"guided_regex": "a"}, "constraint.regex", "guided_regex"),
+        (
+            CHAT,
+            HELLO | {"response_format": {"type": "json_schema", "json_schema": {"name": "n", "schema": {}}}},
+            "constraint.json_schema",
+            "response_format.json_schema.schema",
+        ),
+        (
+            COMPLETIONS,
+            TEXT | {"structured_outputs": {"choice": ["a"]}},
+            "constraint.choices",
+            "structured_outputs.choice",
+        ),
+        (COMPLETIONS, TEXT, "prompt", "prompt"),
+    ],
+)
+@pytest.mark.parametrize("stream", [True, False])
+def test_what_the_backend_refuses_has_the_name_that_the_caller_gave_it(
+    path: str, body: dict[str, Any], named: str, param: str, stream: bool
+) -> None:
+    class Refusing(RecordingTextGenerator):
+        async def generate(self, prompt: Prompt) -> AsyncGenerator[TokenChunk]:
+            raise InvalidRequestError(FieldProblem(named, "is too complex"))
+            yield TokenChunk("")
+
+    with client_of(Refusing()) as client:
+        response = client.post(path, json=body | {"model": None, "stream": stream})
+
+    assert_is_error(response, 400, f"{param}: is too complex", param=param)
 
 
 @pytest.mark.parametrize(

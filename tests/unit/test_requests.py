@@ -3,7 +3,7 @@
 from typing import Any
 
 import pytest
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError, model_validator
 
 from domain.errors import InvalidRequestError
 from domain.requests import InfernetInput, InfernetInputSource, LLMRequest
@@ -153,3 +153,37 @@ def test_a_list_is_read_no_further_than_its_first_wrong_item(change: dict[str, A
         LLMRequest.model_validate(SEED_DATA | change)
 
     assert caught.value.error_count() <= 2
+
+
+class Either(BaseModel):
+    """Has a field of several types."""
+
+    value: dict[str, int] | list[int]
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_list(cls, data: Any) -> Any:
+        return {"value": data} if isinstance(data, list) else data
+
+
+@pytest.mark.parametrize(
+    ("value", "fields"),
+    [
+        ({"value": "x"}, {"value"}),
+        ({"value": {"a": "x"}}, {"value.a", "value"}),
+        ({"value": [1, "x"]}, {"value.1", "value"}),
+        ({}, {"value"}),
+    ],
+)
+def test_a_field_is_named_without_the_types_that_it_may_have(value: Any, fields: set[str]) -> None:
+    with pytest.raises(InvalidRequestError) as caught:
+        validated(Either, value)
+
+    assert {problem.field for problem in caught.value.problems} == fields
+
+
+def test_a_field_that_the_caller_need_not_name_is_named() -> None:
+    with pytest.raises(InvalidRequestError) as caught:
+        validated(Either, [1, "x"], under="data")
+
+    assert all(problem.field.startswith("data.value") for problem in caught.value.problems)

@@ -75,6 +75,8 @@ class ChatRequest(SamplingFields):
 
     model_config = ConfigDict(json_schema_extra={"allOf": [STREAM_RULE, LOGPROBS_RULE, *FORM_RULES]})
 
+    prompt_field = "messages"
+
     messages: Annotated[list[MessageFields], Field(min_length=1, fail_fast=True)]
     max_completion_tokens: Annotated[int, Field(ge=1, le=MAX_ANSWER_TOKENS), WHOLE] | None = None
     logprobs: bool | None = None

@@ -52,6 +52,8 @@ class CompletionRequest(SamplingFields):
 
     model_config = ConfigDict(json_schema_extra={"allOf": [STREAM_RULE, *FORM_RULES]})
 
+    prompt_field = "prompt"
+
     prompt: Annotated[Prompts, BeforeValidator(as_texts, json_schema_input_type=SomeText | Prompts)]
     logprobs: Annotated[int, Field(ge=0, le=MAX_TOP_LOGPROBS), WHOLE] | None = None
     best_of: Annotated[int | None, AfterValidator(_one), WHOLE, AT_MOST_ONE] = None

@@ -47,6 +47,8 @@ class OpenAIOptions:
     body_timeout_s: float = BODY_TIMEOUT_S
     max_output_tokens: int | None = None
     """That a request may ask for of an answer; None: any number."""
+    renames_fields: bool = True
+    """Whether a field that the backend refuses is named as in the request."""
 
 
 class OpenAIRoutes:
@@ -136,14 +138,14 @@ class OpenAIRoutes:
 
         if not asked.stream:
             work = self._runner.generate(prompts)
-            with _naming(asked):
+            with self._naming(asked):
                 choices = await unless_disconnected(request, work)
             usages = {index: choice.usage for index, choice in enumerate(choices)}
             usage = total_usage(usages, asked.num_choices)
             note_end(usage, choices[0].finish_reason)
             settle(usage)
             return JSONResponse(form.whole(choices, asked.num_choices), headers=headers)
-        with _naming(asked):
+        with self._naming(asked):
             stream = await unless_disconnected(request, self._runner.stream(prompts))
         facts["time_to_first_token_ms"] = round((time.monotonic() - started_s) * 1000, 1)
         return EventStream(
@@ -168,6 +170,18 @@ class OpenAIRoutes:
         refuse_long_answer("max_tokens", asked.max_tokens, options.max_output_tokens)
         return asked.prompts(min(filter(None, (default, options.max_output_tokens)), default=None))
 
+    @contextmanager
+    def _naming(self, asked: ChatRequest | CompletionRequest) -> Iterator[None]:
+        """Name a field that is refused as the caller does."""
+        try:
+            yield
+        except InvalidRequestError as error:
+            if not self._options.renames_fields:
+                raise
+            if isinstance(error, ContextLengthError):
+                raise error.under(asked.prompt_field) from error
+            raise error.renamed(asked.field_of) from error
+
     def _settling(self, request: Request) -> Callable[[Usage], None]:
         return partial(self._rate_limits.settle, owner_of(request))
 
@@ -186,12 +200,3 @@ class OpenAIRoutes:
             "owned_by": "llm-inference-service",
             "max_model_len": model.context_length,
         }
-
-
-@contextmanager
-def _naming(asked: ChatRequest | CompletionRequest) -> Iterator[None]:
-    """Say which field holds a prompt that is too long."""
-    try:
-        yield
-    except ContextLengthError as error:
-        raise error.under("messages" if isinstance(asked, ChatRequest) else "prompt") from error

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from itertools import combinations
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import pydantic_core
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
@@ -28,6 +28,8 @@ OPENAI_TEMPERATURE = 1.0
 ANY_OBJECT = {"type": "object"}
 JSON = "json_schema"
 """The field of ``OutputConstraint``."""
+CONVERSATION_FIELD, CONSTRAINT_FIELD = "data.history", "constraint"
+"""Names in backends' refusals: what a workflow's caller would have sent."""
 
 
 def _refused_if(is_refused: Callable[[Any], bool]) -> AfterValidator:
@@ -158,6 +160,9 @@ FORM_RULES = at_most_one_of(
 class SamplingFields(Fields):
     """The fields of both kinds of request."""
 
+    prompt_field: ClassVar[str]
+    """What holds what the model reads."""
+
     model: str | None = None
     n: Annotated[int, Field(ge=1, le=MAX_CHOICES), WHOLE] | None = None
     max_tokens: Annotated[int, Field(ge=1, le=MAX_ANSWER_TOKENS), WHOLE] | None = None
@@ -241,8 +246,20 @@ class SamplingFields(Fields):
         }
         return validated(SamplingParameters, {name: v for name, v in given.items() if v is not None})
 
+    def field_of(self, field: str) -> str:
+        """Return the field of this request that one of the domain's comes from."""
+        if field == CONVERSATION_FIELD:
+            return self.prompt_field
+        if field.partition(".")[0] == CONSTRAINT_FIELD:
+            return next((name for name, _, _ in self._forms()), field)
+        return field
+
+    def _forms(self) -> list[tuple[str, str, Any]]:
+        """Return the forms that are asked for: the field, the one of ``OutputConstraint``, the value."""
+        return [*self._of_response_format(), *self._of_structured_outputs(), *self._of_guided_fields()]
+
     def _constraint(self) -> OutputConstraint | None:
-        asked = [*self._of_response_format(), *self._of_structured_outputs(), *self._of_guided_fields()]
+        asked = self._forms()
         if not asked:
             return None
         (field, form, value), *others = asked
