@@ -79,6 +79,13 @@ class TestEngine(TextGeneratorContract):
         with pytest.raises(InvalidRequestError, match=r"^there is no text to embed$"):
             await generator.embed("")
 
+    async def test_embeddings_cross_bit_for_bit(self, generator: TextGenerator) -> None:
+        assert isinstance(generator, EngineTextGenerator)
+        backend = ScriptedTextGenerator()
+        await backend.open()
+
+        assert await generator.embed("to be or not") == await backend.embed("to be or not")
+
     @pytest.mark.parametrize("field", ["constraint.regex", "data.history"])
     async def test_a_refused_field_crosses_with_its_name(self, field: str) -> None:
         class Refusing(BareTextGenerator):

@@ -2,6 +2,7 @@
 
 import base64
 import json
+import math
 import struct
 import threading
 import time
@@ -14,7 +15,15 @@ from starlette.testclient import TestClient
 from adapters.scripted import ScriptedTextGenerator
 from domain.constraints import OutputConstraint
 from domain.errors import BackendError, FieldProblem, InvalidRequestError, OverloadedError
-from domain.generation import Capability, FinishReason, SamplingParameters, TokenChunk, TokenLogprob, Usage
+from domain.generation import (
+    Capability,
+    Embedding,
+    FinishReason,
+    SamplingParameters,
+    TokenChunk,
+    TokenLogprob,
+    Usage,
+)
 from domain.messages import ChatMessage, Prompt
 from tests.fakes.backends import (
     BareTextGenerator,
@@ -583,7 +592,19 @@ def test_embeddings_as_numbers_and_in_base64(client: TestClient) -> None:
     vector = floats["data"][3]["embedding"]
     decoded = struct.unpack("<64f", base64.b64decode(encoded["data"][0]["embedding"]))
     assert decoded == pytest.approx(vector)
+    assert math.hypot(*vector) == pytest.approx(1)
     assert floats["data"][4]["embedding"] != vector
+
+
+def test_an_embedding_of_zeros_stays_one() -> None:
+    class Zero(RecordingTextGenerator):
+        async def embed(self, text: str) -> Embedding:
+            return Embedding((0.0, 0.0), Usage(1, 0))
+
+    with client_of(Zero()) as client:
+        body = client.post("/v1/embeddings", json={"input": "a"}).json()
+
+    assert body["data"][0]["embedding"] == [0.0, 0.0]
 
 
 @pytest.mark.parametrize(
@@ -592,6 +613,7 @@ def test_embeddings_as_numbers_and_in_base64(client: TestClient) -> None:
         ({"input": ["a", ""]}, "input.1", "no text to embed"),
         ({"input": "a", "dimensions": 8}, "dimensions", "not supported"),
         ({"input": "a", "truncate_prompt_tokens": 1}, "truncate_prompt_tokens", "not supported"),
+        ({"input": "a", "normalize": False}, "normalize", "not supported"),
         ({"input": "a", "encoding_format": "hex"}, "encoding_format", "'base64'"),
         ({"input": [[1]]}, "input", "token ids"),
         ({}, "input", "required"),

@@ -1,7 +1,7 @@
 """``create_engine_app``: the application of the engine process, for this service's own workers.
 
-It has the routes of OpenAI's API, without its defaults and with the domain's names of fields in refusals, and
-what that API has no words for. There are no tokens: the socket is for this user alone.
+It has the routes of OpenAI's API, without its defaults and with refusals and embeddings as the backend gives
+them, and what that API has no words for. There are no tokens: the socket is for this user alone.
 """
 
 from collections.abc import Callable
@@ -101,7 +101,7 @@ def create_engine_app(
         on_start_failure: told when the backend can never work as configured; may end the process.
     """
     runner = DirectRunner(generator, limits)
-    openai = OpenAIRoutes(runner, OpenAIOptions(MAX_BODY_BYTES, None, None, renames_fields=False))
+    openai = OpenAIRoutes(runner, OpenAIOptions(MAX_BODY_BYTES, None, None, is_public=False))
     engine = EngineRoutes(runner)
 
     return Starlette(

@@ -1,5 +1,6 @@
 """What each path under ``/v1`` does."""
 
+import asyncio
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -24,7 +25,7 @@ from entrypoints.http.disconnect import unless_disconnected
 from entrypoints.http.openai_api.answer_forms import AnswerForm, ChatForm, CompletionForm, total_usage
 from entrypoints.http.openai_api.chat_request import ChatRequest
 from entrypoints.http.openai_api.completion_request import CompletionRequest
-from entrypoints.http.openai_api.embeddings import EmbeddingsRequest, embeddings_content
+from entrypoints.http.openai_api.embeddings import EmbeddingsRequest, embeddings_body
 from entrypoints.http.openai_api.event_stream import EventStream
 from entrypoints.http.openai_api.sampling_fields import Fields
 from entrypoints.http.reply_headers import model_headers
@@ -47,8 +48,9 @@ class OpenAIOptions:
     body_timeout_s: float = BODY_TIMEOUT_S
     max_output_tokens: int | None = None
     """That a request may ask for of an answer; None: any number."""
-    renames_fields: bool = True
-    """Whether a field that the backend refuses is named as in the request."""
+    is_public: bool = True
+    """Whether a refused field is named as in the request, and embeddings have length 1; the service's own
+    workers take both as the backend gives them."""
 
 
 class OpenAIRoutes:
@@ -107,10 +109,17 @@ class OpenAIRoutes:
         except InvalidRequestError as error:
             raise error.under("input") from error
         model = self._runner.model
-        content = embeddings_content(model.model_id, embeddings, asked.encoding_format)
-        self._settling(request)(sum((embedding.usage for embedding in embeddings), Usage()))
-        request.state.log_facts["prompt_tokens"] = content["usage"]["prompt_tokens"]
-        return JSONResponse(content, headers=model_headers(model))
+        usage = sum((embedding.usage for embedding in embeddings), Usage())
+        self._settling(request)(usage)
+        request.state.log_facts["prompt_tokens"] = usage.num_prompt_tokens
+        body = await asyncio.to_thread(
+            embeddings_body,
+            model.model_id,
+            embeddings,
+            asked.encoding_format,
+            normalises=self._options.is_public,
+        )
+        return Response(body, headers=model_headers(model), media_type="application/json")
 
     async def _read(self, request: Request, fields: type[FieldsT]) -> FieldsT:
         options = self._options
@@ -176,7 +185,7 @@ class OpenAIRoutes:
         try:
             yield
         except InvalidRequestError as error:
-            if not self._options.renames_fields:
+            if not self._options.is_public:
                 raise
             if isinstance(error, ContextLengthError):
                 raise error.under(asked.prompt_field) from error
