@@ -222,6 +222,35 @@ def test_log_probabilities_of_a_text(client: TestClient) -> None:
     assert [offset for part in offsets for offset in part["text_offset"]] == [0, 2, 5]
 
 
+@pytest.mark.parametrize(
+    ("chosen", "others", "expected"),
+    [
+        (("c", -3.0), [("a", -1.0), ("b", -2.0)], [("a", -1.0), ("b", -2.0), ("c", -3.0)]),
+        (("b", -2.0), [("a", -1.0), ("b", -2.0)], [("a", -1.0), ("b", -2.0)]),
+        (("b", -3.0), [("�", -1.0), ("b", -3.0), ("�", -4.0)], [("�", -1.0), ("b", -3.0)]),
+        (("c", -3.0), [], [("c", -3.0)]),
+    ],
+    ids=["beyond the likeliest", "among them", "two that read alike", "alone"],
+)
+def test_the_chosen_token_of_a_text_is_among_the_likeliest(
+    chosen: tuple[str, float], others: list[tuple[str, float]], expected: list[tuple[str, float]]
+) -> None:
+    def logprob(token: str, value: float, *alternatives: TokenLogprob) -> TokenLogprob:
+        return TokenLogprob(token, token.encode(), value, alternatives)
+
+    class Choosing(RecordingTextGenerator):
+        async def generate(self, prompt: Prompt) -> AsyncGenerator[TokenChunk]:
+            alternatives = [logprob(*other) for other in others]
+            yield TokenChunk("c", logprobs=(logprob(*chosen, *alternatives),))
+            yield TokenChunk("", FinishReason.STOP, Usage(1, 1))
+
+    with client_of(Choosing()) as client:
+        body = client.post(COMPLETIONS, json={"prompt": "a", "logprobs": len(others)}).json()
+
+    (top,) = body["choices"][0]["logprobs"]["top_logprobs"]
+    assert list(top.items()) == expected
+
+
 def test_a_log_probability_of_minus_infinity_is_a_number() -> None:
     class Sure(RecordingTextGenerator):
         async def generate(self, prompt: Prompt) -> AsyncGenerator[TokenChunk]:

@@ -133,12 +133,17 @@ class CompletionForm(AnswerForm):
         return {
             "tokens": [logprob.token for logprob in logprobs],
             "token_logprobs": [_finite(logprob.logprob) for logprob in logprobs],
-            "top_logprobs": [
-                {other.token: _finite(other.logprob) for other in logprob.alternatives}
-                for logprob in logprobs
-            ],
+            "top_logprobs": [_by_text(logprob) for logprob in logprobs],
             "text_offset": offsets,
         }
+
+
+def _by_text(logprob: TokenLogprob) -> dict[str, float]:
+    """Return the likeliest tokens and the chosen one; of two that read alike the likelier."""
+    by_text: dict[str, float] = {}
+    for one in sorted((logprob, *logprob.alternatives), key=lambda one: -one.logprob):
+        by_text.setdefault(one.token, _finite(one.logprob))
+    return by_text
 
 
 def total_usage(usages: Mapping[int, Usage], num_choices: int) -> Usage:
