@@ -4,11 +4,15 @@ import asyncio
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
+from typing import TypeAlias
 
-from domain.errors import BackendError
+from domain.errors import BackendError, OverloadedError
 from domain.generation import FinishReason, TokenChunk, TokenLogprob, Usage
 from domain.messages import Prompt
+from domain.parts import Parts
 from domain.ports import TextGenerator
+
+Chunks: TypeAlias = "asyncio.Queue[ChoiceChunk | Exception]"
 
 BROKE_OFF = "the backend broke off before the end of the answer"
 
@@ -32,7 +36,9 @@ class Choice:
 
 
 def choice_chunks(generator: TextGenerator, prompts: Sequence[Prompt]) -> AsyncGenerator[ChoiceChunk]:
-    """Answer all prompts at once; each answer ends with its finish reason, or all of them with an error.
+    """Answer all prompts at once, as far as the backend has room for them.
+
+    Each answer ends with its finish reason, or all of them with an error.
 
     Raises:
         BackendError: an answer ended without its last chunk.
@@ -43,13 +49,12 @@ def choice_chunks(generator: TextGenerator, prompts: Sequence[Prompt]) -> AsyncG
 
 
 async def _answers(generator: TextGenerator, prompts: Sequence[Prompt]) -> AsyncGenerator[ChoiceChunk]:
-    chunks: asyncio.Queue[ChoiceChunk | Exception] = asyncio.Queue()
+    chunks: Chunks = asyncio.Queue()
+    parts = Parts()
 
     async def answer(index: int, prompt: Prompt) -> None:
         try:
-            async with aclosing(_answer(generator, prompt, index)) as own:
-                async for chunk in own:
-                    chunks.put_nowait(chunk)
+            await parts.run(lambda: _pass_on(_answer(generator, prompt, index), chunks, parts))
         except Exception as error:  # noqa: BLE001 - handed to whoever takes the chunks
             chunks.put_nowait(error)
 
@@ -66,6 +71,22 @@ async def _answers(generator: TextGenerator, prompts: Sequence[Prompt]) -> Async
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def _pass_on(answer: AsyncGenerator[ChoiceChunk], chunks: Chunks, parts: Parts) -> None:
+    """Hand an answer over, with what it raises once it has begun; raises what it raises before."""
+    has_begun = False
+    try:
+        async with aclosing(answer):
+            async for chunk in answer:
+                if not has_begun:
+                    has_begun = True
+                    parts.made_room()  # its prompt waits no more
+                chunks.put_nowait(chunk)
+    except OverloadedError as error:
+        if not has_begun:
+            raise
+        chunks.put_nowait(error)
 
 
 async def gathered(chunks: AsyncGenerator[ChoiceChunk], num_choices: int) -> list[Choice]:

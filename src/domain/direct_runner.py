@@ -3,12 +3,14 @@
 import asyncio
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
+from functools import partial
 
 from domain.choices import Choice, ChoiceChunk, choice_chunks, gathered
 from domain.deadline import Deadline
 from domain.errors import InvalidRequestError, NotSupportedError
 from domain.generation import Capability, Embedding, LabelScores, ModelDescription
 from domain.messages import ChatMessage, Prompt
+from domain.parts import Parts
 from domain.permits import Permits
 from domain.ports import LabelScorer, TextEmbedder, TextGenerator
 from domain.prompt_needs import refuse_unsupported
@@ -115,9 +117,11 @@ class DirectRunner:
 
 
 async def _embeddings(embedder: TextEmbedder, texts: Sequence[str], start: int) -> list[Embedding]:
+    parts = Parts()
+
     async def embedding(index: int, text: str) -> Embedding:
         try:
-            return await embedder.embed(text)
+            return await parts.run(partial(embedder.embed, text))
         except InvalidRequestError as error:
             raise error.under(str(start + index)) from error
 

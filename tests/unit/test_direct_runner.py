@@ -1,19 +1,21 @@
 """The model without a workflow: its bounds, and streams that end exactly once."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
 
 import pytest
 
+from adapters.onnx.admission import Admission, AdmissionLimits
 from adapters.scripted import ScriptedTextGenerator
 from domain.choices import ChoiceChunk
 from domain.direct_runner import DirectRunner
 from domain.errors import DeadlineExceededError, InvalidRequestError, OverloadedError
+from domain.generation import Embedding, TokenChunk
 from domain.messages import ChatMessage, Prompt
 from domain.ports import TextGenerator
 from domain.runner import RunnerLimits
-from tests.fakes.backends import EndlessTextGenerator
+from tests.fakes.backends import BareTextGenerator, EndlessTextGenerator
 
 PROMPT = Prompt([ChatMessage("user", "a b c")])
 LONG = Prompt([ChatMessage("user", "word " * 200)])
@@ -131,3 +133,70 @@ async def test_a_text_that_cannot_be_embedded_is_named_by_its_index() -> None:
     async with running() as runner:
         with pytest.raises(InvalidRequestError, match="18: there is no text"):
             await runner.embed(["a"] * 18 + [""])
+
+
+class CrowdedTextGenerator(ScriptedTextGenerator):
+    """Has room for so many at once, as ONNX Runtime's backend counts it."""
+
+    def __init__(self, limits: AdmissionLimits, num_bytes: int = 1, delay_s: float = 0.001) -> None:
+        super().__init__(delay_s=delay_s)
+        self.admission = Admission(limits)
+        self._num_bytes = num_bytes
+
+    async def generate(self, prompt: Prompt) -> AsyncGenerator[TokenChunk]:
+        with self.admission.enter(self._num_bytes) as ticket:
+            async for chunk in super().generate(prompt):
+                ticket.begin()
+                yield chunk
+
+    async def embed(self, text: str) -> Embedding:
+        with self.admission.enter(self._num_bytes):
+            return await super().embed(text)
+
+
+FEW = AdmissionLimits(max_running=2, max_waiting=1, max_waiting_tokens=1000)
+SHORT = AdmissionLimits(max_running=100, max_waiting=100, max_waiting_tokens=5)
+
+
+@pytest.mark.parametrize("limits", [FEW, SHORT])
+async def test_a_request_that_is_alone_is_served_however_much_it_asks_for(limits: AdmissionLimits) -> None:
+    async with running(CrowdedTextGenerator(limits, num_bytes=4)) as runner:
+        choices = await runner.generate([PROMPT] * 40)
+        embeddings = await runner.embed(["a b c"] * 40)
+
+    assert [choice.text for choice in choices] == ["a b c"] * 40
+    assert len({embedding.vector for embedding in embeddings}) == 1
+    assert len(embeddings) == 40
+
+
+async def test_a_request_is_refused_where_there_is_no_room_for_any_of_it() -> None:
+    backend = CrowdedTextGenerator(FEW)
+    async with running(backend) as runner:
+        others = [backend.admission.enter(1) for _ in range(3)]
+        with pytest.raises(OverloadedError):
+            await runner.generate([PROMPT] * 3)
+        with pytest.raises(OverloadedError):
+            await runner.embed(["a"] * 3)
+        for other in others:
+            other.leave()
+
+
+async def test_an_answer_that_was_begun_is_not_begun_again() -> None:
+    class BreaksOff(BareTextGenerator):
+        async def generate(self, prompt: Prompt) -> AsyncGenerator[TokenChunk]:
+            yield TokenChunk("almost")
+            raise OverloadedError("too much")
+
+    async with running(BreaksOff()) as runner:
+        with pytest.raises(OverloadedError):
+            await runner.generate([PROMPT] * 3)
+
+
+async def test_what_waits_for_the_rest_of_its_request_ends_with_it() -> None:
+    backend = CrowdedTextGenerator(FEW, delay_s=0.05)
+    async with running(backend) as runner:
+        stream = await runner.stream([LONG] * 10)
+        await stream.aclose()
+        assert backend.num_running == 0
+        with backend.admission.enter(1):
+            assert backend.admission.oldest_wait_s < 1
