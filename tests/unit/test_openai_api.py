@@ -19,6 +19,7 @@ from domain.generation import (
     Capability,
     Embedding,
     FinishReason,
+    ModelDescription,
     SamplingParameters,
     TokenChunk,
     TokenLogprob,
@@ -590,6 +591,28 @@ def test_another_model_is_a_404(client: TestClient) -> None:
         response = client.post(path, json=body | {"model": "gpt-4"})
         assert_is_error(response, 404, "/v1/models", param="model", code="model_not_found")
     assert_is_error(client.get("/v1/models/gpt-4"), 404, param="model", code="model_not_found")
+
+
+def test_a_model_that_only_its_server_knows_is_a_503_until_the_server_is_there() -> None:
+    class Unknown(BareTextGenerator):
+        model = ModelDescription("unknown", fingerprint=None)
+        error: BackendError | None = BackendError("the backend cannot be reached")
+
+        async def ping(self) -> None:
+            if self.error is not None:
+                raise self.error
+            self.model = ModelDescription("known")
+
+    backend = Unknown()
+    with client_of(backend) as client:
+        for path, body in ((CHAT, HELLO), (COMPLETIONS, TEXT), ("/v1/embeddings", {"input": "a"})):
+            response = client.post(path, json=body | {"model": "known"})
+            assert_is_error(response, 503, "cannot be reached", code="unavailable")
+        for path in ("/v1/models", "/v1/models/known"):
+            assert_is_error(client.get(path), 503, code="unavailable")
+        backend.error = None
+        assert client.post(CHAT, json=HELLO | {"model": "known"}).json()["model"] == "known"
+        assert_is_error(client.get("/v1/models/other"), 404, param="model", code="model_not_found")
 
 
 def test_the_model_is_listed_and_described(client: TestClient) -> None:

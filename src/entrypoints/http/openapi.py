@@ -260,11 +260,11 @@ OPERATIONS: dict[tuple[str, str], Operation] = {
     ("POST", "/v1/embeddings"): _openai(
         "Embed texts", EmbeddingsRequest, _LIST, example={"input": "Name three colours."}
     ),
-    ("GET", "/v1/models"): Operation("The one model", {200: _json(_LIST)}, error=OPENAI_ERROR),
+    ("GET", "/v1/models"): Operation("The one model", {200: _json(_LIST)}, errors=(503,), error=OPENAI_ERROR),
     ("GET", "/v1/models/{model_id}"): Operation(
         "A model",
         {200: _json(_MODEL)},
-        errors=(404,),
+        errors=(404, 503),
         parameters=(_parameter("model_id", "path", STRING, "its id"),),
         error=OPENAI_ERROR,
     ),

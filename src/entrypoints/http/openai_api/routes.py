@@ -14,7 +14,7 @@ from starlette.routing import Route
 
 from domain.direct_runner import DirectRunner
 from domain.errors import ContextLengthError, InvalidRequestError, NotFoundError
-from domain.generation import FinishReason, Usage
+from domain.generation import FinishReason, ModelDescription, Usage
 from domain.messages import Prompt
 from domain.prompt_needs import refuse_long_answer
 from domain.rate_limit import RateLimits
@@ -83,32 +83,32 @@ class OpenAIRoutes:
 
     async def models(self, _: Request) -> Response:
         """List the one model."""
-        return JSONResponse({"object": "list", "data": [self._model_content()]})
+        return JSONResponse(
+            {"object": "list", "data": [self._model_content(await self._model_asked_for(None))]}
+        )
 
     async def model(self, request: Request) -> Response:
         """Describe the model of this id."""
-        self._check_model(request.path_params["model_id"])
-        return JSONResponse(self._model_content())
+        return JSONResponse(self._model_content(await self._model_asked_for(request.path_params["model_id"])))
 
     async def chat(self, request: Request) -> Response:
         """Answer a conversation."""
         asked = await self._read(request, ChatRequest)
-        return await self._answer(request, asked, ChatForm(self._runner.model.model_id))
+        return await self._answer(request, asked, ChatForm)
 
     async def complete(self, request: Request) -> Response:
         """Go on with texts."""
         asked = await self._read(request, CompletionRequest)
-        return await self._answer(request, asked, CompletionForm(self._runner.model.model_id))
+        return await self._answer(request, asked, CompletionForm)
 
     async def embed(self, request: Request) -> Response:
         """Embed texts."""
         asked = await self._read(request, EmbeddingsRequest)
-        self._check_model(asked.model)
+        model = await self._model_asked_for(asked.model)
         try:
             embeddings = await unless_disconnected(request, self._runner.embed(asked.input))
         except InvalidRequestError as error:
             raise error.under("input") from error
-        model = self._runner.model
         usage = sum((embedding.usage for embedding in embeddings), Usage())
         self._settling(request)(usage)
         request.state.log_facts["prompt_tokens"] = usage.num_prompt_tokens
@@ -129,12 +129,13 @@ class OpenAIRoutes:
         return validated(fields, payload)
 
     async def _answer(
-        self, request: Request, asked: ChatRequest | CompletionRequest, form: AnswerForm
+        self, request: Request, asked: ChatRequest | CompletionRequest, form_of: type[AnswerForm]
     ) -> Response:
-        self._check_model(asked.model)
+        model = await self._model_asked_for(asked.model)
+        form = form_of(model.model_id)
         includes_usage = asked.includes_usage
         prompts = self._prompts(asked)
-        headers = model_headers(self._runner.model)
+        headers = model_headers(model)
         started_s = time.monotonic()
         settle = self._settling(request)
         facts = request.state.log_facts
@@ -194,14 +195,23 @@ class OpenAIRoutes:
     def _settling(self, request: Request) -> Callable[[Usage], None]:
         return partial(self._rate_limits.settle, owner_of(request))
 
-    def _check_model(self, model_id: str | None) -> None:
-        if model_id is not None and not supports_model(self._runner.model, model_id):
+    async def _model_asked_for(self, asked: str | None) -> ModelDescription:
+        """Return the model, which is the one that is asked for; None: any.
+
+        Raises:
+            NotFoundError: it is another.
+            UnavailableError: only a server knows which it is, and cannot be asked.
+        """
+        if self._runner.model.fingerprint is None:
+            await self._runner.ping()
+        model = self._runner.model
+        if asked is not None and not supports_model(model, asked):
             raise NotFoundError(
                 "the model asked for is not served here; GET /v1/models lists the one that is"
             )
+        return model
 
-    def _model_content(self) -> dict[str, object]:
-        model = self._runner.model
+    def _model_content(self, model: ModelDescription) -> dict[str, object]:
         return {
             "id": model.model_id,
             "object": "model",
