@@ -330,6 +330,12 @@ def test_a_null_is_as_good_as_nothing() -> None:
     assert prompt_of(HELLO | dict.fromkeys(fields)) == prompt_of(HELLO)
 
 
+def test_a_top_p_of_0_is_greedy() -> None:
+    parameters = prompt_of(HELLO | {"top_p": 0, "temperature": 0.7}).parameters
+
+    assert parameters == SamplingParameters(temperature=0.0)
+
+
 def test_values_that_ask_for_nothing_else_are_taken() -> None:
     neutral = {
         "min_tokens": 0,
@@ -338,6 +344,7 @@ def test_values_that_ask_for_nothing_else_are_taken() -> None:
         "skip_special_tokens": True,
         "add_special_tokens": False,
         "use_beam_search": False,
+        "top_logprobs": 0,
         "echo": False,
         "add_generation_prompt": True,
         "continue_final_message": False,
@@ -434,7 +441,7 @@ def test_forms_that_an_answer_must_have(
         ({"temperature": "hot"}, "temperature", "valid number"),
         ({"temperature": "0.5"}, "temperature", "valid number"),
         ({"temperature": 11}, "temperature", "less than or equal to 10"),
-        ({"top_p": 0}, "top_p", "greater than 0"),
+        ({"top_p": -0.1}, "top_p", "greater than or equal to 0"),
         ({"max_tokens": 0}, "max_tokens", "greater than or equal to 1"),
         ({"max_tokens": 1.5}, "max_tokens", "integer"),
         ({"max_tokens": True}, "max_tokens", "integer"),

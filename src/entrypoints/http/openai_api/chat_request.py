@@ -67,7 +67,7 @@ class MessageFields(Fields):
         return ChatMessage(ROLES[self.role], "\n".join(part.text for part in self.content))
 
 
-LOGPROBS_RULE = required_with("top_logprobs", {"type": "integer"}, "logprobs", {"const": True})
+LOGPROBS_RULE = required_with("top_logprobs", {"type": "integer", "minimum": 1}, "logprobs", {"const": True})
 
 
 class ChatRequest(SamplingFields):
@@ -97,7 +97,7 @@ class ChatRequest(SamplingFields):
         Raises:
             InvalidRequestError: names the field that is wrong.
         """
-        if self.top_logprobs is not None and not self.logprobs:
+        if self.top_logprobs and not self.logprobs:
             raise InvalidRequestError(FieldProblem("top_logprobs", "needs logprobs to be true"))
         parameters = self.parameters(
             max_tokens=self.max_completion_tokens or self.max_tokens or default_max_tokens,

@@ -167,7 +167,7 @@ class SamplingFields(Fields):
     n: Annotated[int, Field(ge=1, le=MAX_CHOICES), WHOLE] | None = None
     max_tokens: Annotated[int, Field(ge=1, le=MAX_ANSWER_TOKENS), WHOLE] | None = None
     temperature: Annotated[float, Field(ge=0, le=10)] | None = None
-    top_p: Annotated[float, Field(gt=0, le=1)] | None = None
+    top_p: Annotated[float, Field(ge=0, le=1)] | None = None
     presence_penalty: Annotated[float, Field(ge=-2, le=2)] | None = None
     frequency_penalty: Annotated[float, Field(ge=-2, le=2)] | None = None
     seed: Annotated[int, WHOLE] | None = None
@@ -229,10 +229,12 @@ class SamplingFields(Fields):
         Raises:
             InvalidRequestError: a value is out of its range; names the field.
         """
+        temperature = OPENAI_TEMPERATURE if self.temperature is None else self.temperature
         given: dict[str, Any] = {
             "max_tokens": max_tokens,
-            "temperature": OPENAI_TEMPERATURE if self.temperature is None else self.temperature,
-            "top_p": self.top_p,
+            # a top_p of 0 leaves the likeliest token alone
+            "temperature": 0.0 if self.top_p == 0 else temperature,
+            "top_p": self.top_p or None,
             "top_k": None if self.top_k is None else max(self.top_k, 0),  # vLLM's -1 is off too
             "min_p": self.min_p,
             "repetition_penalty": self.repetition_penalty,
