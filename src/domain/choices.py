@@ -1,7 +1,8 @@
 """Several generations of one request at once, their chunks in one stream."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Sequence
+from collections import Counter
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 from typing import TypeAlias
@@ -48,6 +49,40 @@ def choice_chunks(generator: TextGenerator, prompts: Sequence[Prompt]) -> AsyncG
     return _answers(generator, prompts)
 
 
+class ChoicesMeter:
+    """What the answers to one request have used so far, whether or not they come to their ends.
+
+    Args:
+        prompts: in the order of the answers, ``num_choices`` times each.
+        num_choices: answers to each prompt.
+    """
+
+    def __init__(self, prompts: Sequence[Prompt], num_choices: int) -> None:
+        self._prompts = prompts
+        self._num_choices = num_choices
+        self._num_pieces: Counter[int] = Counter()
+        self._usages: dict[int, Usage] = {}
+
+    def note(self, piece: ChoiceChunk) -> None:
+        """Count a piece of an answer."""
+        self._num_pieces[piece.index] += 1
+        if piece.chunk.usage is not None:
+            self._usages[piece.index] = piece.chunk.usage
+
+    @property
+    def usage(self) -> Usage:
+        """Of an answer without its end, a token for each piece; of its prompt, about what it has."""
+        prompts: dict[int, int] = {}
+        num_completion_tokens = 0
+        for index, num_pieces in self._num_pieces.items():
+            usage = self._usages.get(index) or Usage(self._prompts[index].estimated_tokens, num_pieces)
+            num_completion_tokens += usage.num_completion_tokens
+            prompt = index // self._num_choices
+            if index in self._usages or prompt not in prompts:
+                prompts[prompt] = usage.num_prompt_tokens
+        return Usage(sum(prompts.values()), num_completion_tokens)
+
+
 async def _answers(generator: TextGenerator, prompts: Sequence[Prompt]) -> AsyncGenerator[ChoiceChunk]:
     chunks: Chunks = asyncio.Queue()
     parts = Parts()
@@ -89,11 +124,17 @@ async def _pass_on(answer: AsyncGenerator[ChoiceChunk], chunks: Chunks, parts: P
         chunks.put_nowait(error)
 
 
-async def gathered(chunks: AsyncGenerator[ChoiceChunk], num_choices: int) -> list[Choice]:
-    """Join the chunks of each answer; the answers are in the order of their prompts."""
+async def gathered(
+    chunks: AsyncGenerator[ChoiceChunk], num_choices: int, note: Callable[[ChoiceChunk], None]
+) -> list[Choice]:
+    """Join the chunks of each answer; the answers are in the order of their prompts.
+
+    ``note`` is told each chunk as it comes.
+    """
     received: list[list[TokenChunk]] = [[] for _ in range(num_choices)]
     async with aclosing(chunks):
         async for chunk in chunks:
+            note(chunk)
             received[chunk.index].append(chunk.chunk)
     return [_joined(chunks) for chunks in received]
 

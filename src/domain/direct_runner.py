@@ -1,7 +1,7 @@
 """Runs the model itself, without a workflow, within the same bounds on time and concurrency."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
 from functools import partial
 
@@ -52,8 +52,14 @@ class DirectRunner:
         """Return when a request could be served now; raises ``UnavailableError`` otherwise."""
         await self._generator.ping()
 
-    async def generate(self, prompts: Sequence[Prompt]) -> list[Choice]:
+    async def generate(
+        self, prompts: Sequence[Prompt], note: Callable[[ChoiceChunk], None] = lambda _: None
+    ) -> list[Choice]:
         """Answer all prompts at once.
+
+        Args:
+            prompts: of the answers.
+            note: told each piece of an answer when it is there.
 
         Raises:
             NotSupportedError: the backend lacks what a prompt needs.
@@ -61,7 +67,7 @@ class DirectRunner:
             DeadlineExceededError: ``request_timeout_s`` passed.
             BackendError: the backend failed, on any of the prompts.
         """
-        return await gathered(self._chunks(prompts), len(prompts))
+        return await gathered(self._chunks(prompts), len(prompts), note)
 
     async def stream(self, prompts: Sequence[Prompt]) -> ReplyStream[ChoiceChunk]:
         """Start to answer all prompts at once; the first chunk is there on return.
@@ -72,8 +78,14 @@ class DirectRunner:
         await stream.start()
         return stream
 
-    async def embed(self, texts: Sequence[str]) -> list[Embedding]:
+    async def embed(
+        self, texts: Sequence[str], note: Callable[[Embedding], None] = lambda _: None
+    ) -> list[Embedding]:
         """Embed each text.
+
+        Args:
+            texts: in the order of the embeddings.
+            note: told each embedding when it is there.
 
         Raises: as ``generate``; ``InvalidRequestError`` names the text by its index.
         """
@@ -86,7 +98,7 @@ class DirectRunner:
                 embeddings: list[Embedding] = []
                 for start in range(0, len(texts), EMBEDDINGS_AT_ONCE):
                     batch = texts[start : start + EMBEDDINGS_AT_ONCE]
-                    embeddings += await _embeddings(embedder, batch, start)
+                    embeddings += await _embeddings(embedder, batch, start, note)
                 return embeddings
         finally:
             permit.release()
@@ -116,14 +128,18 @@ class DirectRunner:
             permit.release()
 
 
-async def _embeddings(embedder: TextEmbedder, texts: Sequence[str], start: int) -> list[Embedding]:
+async def _embeddings(
+    embedder: TextEmbedder, texts: Sequence[str], start: int, note: Callable[[Embedding], None]
+) -> list[Embedding]:
     parts = Parts()
 
     async def embedding(index: int, text: str) -> Embedding:
         try:
-            return await parts.run(partial(embedder.embed, text))
+            made = await parts.run(partial(embedder.embed, text))
         except InvalidRequestError as error:
             raise error.under(str(start + index)) from error
+        note(made)
+        return made
 
     try:
         async with asyncio.TaskGroup() as group:

@@ -6,6 +6,9 @@ from typing import Literal, TypeAlias
 
 from domain.generation import SamplingParameters
 
+BYTES_PER_TOKEN = 4
+"""Of English, about."""
+
 Role: TypeAlias = Literal["system", "user", "assistant"]
 
 
@@ -27,3 +30,9 @@ class Prompt:
     """Instead of messages: a text to go on with as it is, without the model's chat template."""
     priority: int = 0
     """Lower goes first where requests wait; as vLLM has it."""
+
+    @property
+    def estimated_tokens(self) -> int:
+        """About how many tokens it has: nobody but the backend counts them."""
+        texts = [message.content for message in self.messages] if self.text is None else [self.text]
+        return -(-sum(len(text.encode(errors="replace")) for text in texts) // BYTES_PER_TOKEN)

@@ -1,7 +1,8 @@
 """Bearer tokens: their forms, their file, their scopes and rates, and that no error shows one."""
 
+import asyncio
 import json
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,9 @@ from eth_abi.abi import encode
 from adapters.settings import read_settings
 from domain.access import AccessScope
 from domain.errors import ConfigurationError
+from domain.generation import Capability, Embedding, TokenChunk, Usage
+from domain.messages import Prompt
+from tests.fakes.backends import BareTextGenerator
 from tests.unit.test_http_app import PAYLOAD, assert_is_error, client_of
 
 SECRET = "marker-of-a-secret"
@@ -165,6 +169,47 @@ def test_the_tokens_that_a_reply_tells_of_are_those_that_are_owed() -> None:
         refused = client.post("/service_output", json=PAYLOAD, headers=HEADERS)
 
     assert 60 * (used - 1) - 5 <= int(refused.headers["retry-after"]) <= 60 * (used - 1)
+
+
+class StoppingTextGenerator(BareTextGenerator):
+    """Says a word, or embeds a text, and then nothing any more."""
+
+    capabilities = frozenset({Capability.EMBEDDINGS})
+    has_embedded = False
+
+    async def generate(self, prompt: Prompt) -> AsyncGenerator[TokenChunk]:
+        yield TokenChunk("almost")
+        await asyncio.Event().wait()
+
+    async def embed(self, text: str) -> Embedding:
+        if self.has_embedded:
+            await asyncio.Event().wait()
+        self.has_embedded = True
+        return Embedding((1.0,), Usage(101, 0))
+
+
+LONG_CHAT = {"messages": [{"role": "user", "content": "word" * 100}]}
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "status"),
+    [
+        ("/v1/chat/completions", LONG_CHAT, 504),
+        ("/v1/chat/completions", {**LONG_CHAT, "stream": True}, 200),
+        ("/v1/embeddings", {"input": ["a", "b"]}, 504),
+    ],
+)
+def test_what_breaks_off_is_owed_for_as_far_as_it_came(path: str, body: dict[str, Any], status: int) -> None:
+    settings: dict[str, Any] = {
+        "LLM_AUTH_TOKENS": limited(tokens_per_minute=1),
+        "LLM_REQUEST_TIMEOUT_S": 0.1,
+    }
+    with client_of(StoppingTextGenerator(), **settings) as client:
+        assert client.post(path, json=body, headers=HEADERS).status_code == status
+        refused = client.post(path, json=body, headers=HEADERS)
+
+    assert refused.status_code == 429
+    assert 60 * 100 - 5 <= int(refused.headers["retry-after"]) <= 60 * 100
 
 
 def test_the_log_names_the_token_and_does_not_show_it(

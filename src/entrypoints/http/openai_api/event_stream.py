@@ -4,7 +4,6 @@ What fails after the first event is an event of its own, ``{"error": …}``, and
 """
 
 import json
-from collections import Counter
 from collections.abc import Callable, Mapping
 from http import HTTPStatus
 
@@ -30,8 +29,9 @@ class EventStream(PieceResponse[ChoiceChunk]):
         form: how chunks look.
         num_choices: answers to each prompt.
         includes_usage: whether the last chunk tells the usage.
+        on_piece: told each piece of an answer.
         on_end: told the usage and the first answer's reason, when all answers ended well.
-        on_close: told what was used, however it ends: of an answer that broke off, a token for each piece.
+        on_close: called when it is over, however it ends.
         headers: of the response.
     """
 
@@ -44,31 +44,34 @@ class EventStream(PieceResponse[ChoiceChunk]):
         *,
         num_choices: int,
         includes_usage: bool,
+        on_piece: Callable[[ChoiceChunk], None],
         on_end: Callable[[Usage, FinishReason | None], None],
-        on_close: Callable[[Usage], None],
+        on_close: Callable[[], None],
         headers: Mapping[str, str],
     ) -> None:
         super().__init__(stream, {**headers, **NO_BUFFERING})
         self._form = form
         self._num_choices = num_choices
         self._includes_usage = includes_usage
+        self._on_piece = on_piece
         self._on_end = on_end
         self._on_close = on_close
         self._usages: dict[int, Usage] = {}
         self._finish_reasons: dict[int, FinishReason] = {}
-        self._num_pieces: Counter[int] = Counter()
+        self._opened: set[int] = set()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send the events until the end, or until the caller has gone."""
         try:
             await super().__call__(scope, receive, send)
         finally:
-            self._on_close(self._used())
+            self._on_close()
 
     def encoded(self, piece: ChoiceChunk) -> bytes:
         index, chunk = piece.index, piece.chunk
-        events = b"" if index in self._num_pieces else self._opening(index)
-        self._num_pieces[index] += 1
+        self._on_piece(piece)
+        events = b"" if index in self._opened else self._opening(index)
+        self._opened.add(index)
         if chunk.text or chunk.logprobs or chunk.finish_reason is not None:
             events += self._event(self._form.piece(piece))
         if chunk.finish_reason is not None and chunk.usage is not None:
@@ -90,10 +93,6 @@ class EventStream(PieceResponse[ChoiceChunk]):
         status = HTTPStatus.INTERNAL_SERVER_ERROR if known is None else status_for(scope, known)
         message = FAILED if known is None else str(error)
         return _event(json.dumps(error_content_for(scope, status, message, known)))
-
-    def _used(self) -> Usage:
-        broken_off = sum(n for index, n in self._num_pieces.items() if index not in self._usages)
-        return total_usage(self._usages, self._num_choices) + Usage(0, broken_off)
 
     def _opening(self, index: int) -> bytes:
         opening = self._form.opening(index)

@@ -2,19 +2,19 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
 from typing import TypeVar
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from domain.choices import ChoicesMeter
 from domain.direct_runner import DirectRunner
 from domain.errors import ContextLengthError, InvalidRequestError, NotFoundError
-from domain.generation import FinishReason, ModelDescription, Usage
+from domain.generation import Embedding, FinishReason, ModelDescription, Usage
 from domain.messages import Prompt
 from domain.prompt_needs import refuse_long_answer
 from domain.rate_limit import RateLimits
@@ -105,12 +105,14 @@ class OpenAIRoutes:
         """Embed texts."""
         asked = await self._read(request, EmbeddingsRequest)
         model = await self._model_asked_for(asked.model)
+        made: list[Embedding] = []
         try:
-            embeddings = await unless_disconnected(request, self._runner.embed(asked.input))
+            embeddings = await unless_disconnected(request, self._runner.embed(asked.input, made.append))
         except InvalidRequestError as error:
             raise error.under("input") from error
-        usage = sum((embedding.usage for embedding in embeddings), Usage())
-        self._settling(request)(usage)
+        finally:
+            usage = sum((embedding.usage for embedding in made), Usage())
+            self._rate_limits.settle(owner_of(request), usage)
         request.state.log_facts["prompt_tokens"] = usage.num_prompt_tokens
         body = await asyncio.to_thread(
             embeddings_body,
@@ -137,7 +139,11 @@ class OpenAIRoutes:
         prompts = self._prompts(asked)
         headers = model_headers(model)
         started_s = time.monotonic()
-        settle = self._settling(request)
+        meter = ChoicesMeter(prompts, asked.num_choices)
+
+        def settle() -> None:
+            self._rate_limits.settle(owner_of(request), meter.usage)
+
         facts = request.state.log_facts
 
         def note_end(usage: Usage, finish_reason: FinishReason | None) -> None:
@@ -147,13 +153,15 @@ class OpenAIRoutes:
             facts["finish_reason"] = finish_reason
 
         if not asked.stream:
-            work = self._runner.generate(prompts)
-            with self._naming(asked):
-                choices = await unless_disconnected(request, work)
+            work = self._runner.generate(prompts, meter.note)
+            try:
+                with self._naming(asked):
+                    choices = await unless_disconnected(request, work)
+            finally:
+                settle()
             usages = {index: choice.usage for index, choice in enumerate(choices)}
             usage = total_usage(usages, asked.num_choices)
             note_end(usage, choices[0].finish_reason)
-            settle(usage)
             return JSONResponse(form.whole(choices, asked.num_choices), headers=headers)
         with self._naming(asked):
             stream = await unless_disconnected(request, self._runner.stream(prompts))
@@ -163,6 +171,7 @@ class OpenAIRoutes:
             form,
             num_choices=asked.num_choices,
             includes_usage=includes_usage,
+            on_piece=meter.note,
             on_end=note_end,
             on_close=settle,
             headers=headers,
@@ -191,9 +200,6 @@ class OpenAIRoutes:
             if isinstance(error, ContextLengthError):
                 raise error.under(asked.prompt_field) from error
             raise error.renamed(asked.field_of) from error
-
-    def _settling(self, request: Request) -> Callable[[Usage], None]:
-        return partial(self._rate_limits.settle, owner_of(request))
 
     async def _model_asked_for(self, asked: str | None) -> ModelDescription:
         """Return the model, which is the one that is asked for; None: any.
