@@ -150,7 +150,7 @@ def test_unknown_paths_workflows_and_methods(client: TestClient) -> None:
 
 def test_a_context_that_is_too_long_is_a_400() -> None:
     with client_of(ScriptedTextGenerator(context_length=3)) as client:
-        assert_is_error(client.post("/service_output", json=PAYLOAD), 400, "context of 3 tokens")
+        assert_is_error(client.post("/service_output", json=PAYLOAD), 400, "context length is 3 tokens")
 
 
 def test_a_backend_that_fails_is_a_503_to_be_tried_again() -> None:
