@@ -59,6 +59,7 @@ def current_meter() -> RequestMeter:
 class MeteredTextGenerator(WrappedTextGenerator[TextGenerator]):
     """A ``TextGenerator`` that reports what it does to the request's meter.
 
+    Of an answer that breaks off, a token for each chunk is reported; of its prompt, about what it has.
     A prompt that asks for what the backend cannot do is refused (``NotSupportedError``).
 
     Args:
@@ -76,14 +77,21 @@ class MeteredTextGenerator(WrappedTextGenerator[TextGenerator]):
         if parameters is not prompt.parameters:
             prompt = replace(prompt, parameters=parameters)
         meter = current_meter()
-        async with aclosing(self._generator.generate(prompt)) as chunks:
-            async for chunk in chunks:
-                if meter.time_to_first_token_s is None:
-                    meter.time_to_first_token_s = time.monotonic() - meter.started_s
-                if chunk.usage is not None:
-                    meter.usage += chunk.usage
-                    meter.finish_reason = chunk.finish_reason
-                yield chunk
+        num_unsettled = 0
+        try:
+            async with aclosing(self._generator.generate(prompt)) as chunks:
+                async for chunk in chunks:
+                    if meter.time_to_first_token_s is None:
+                        meter.time_to_first_token_s = time.monotonic() - meter.started_s
+                    num_unsettled += 1
+                    if chunk.usage is not None:
+                        meter.usage += chunk.usage
+                        meter.finish_reason = chunk.finish_reason
+                        num_unsettled = 0
+                    yield chunk
+        finally:
+            if num_unsettled:
+                meter.usage += Usage(prompt.estimated_tokens, num_unsettled)
 
 
 class MeteredLabelScorer:

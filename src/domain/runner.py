@@ -8,7 +8,7 @@ hangs takes a permit away; it cannot pile up threads.
 import asyncio
 import inspect
 import json
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
+from collections.abc import AsyncGenerator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing, contextmanager
 from contextvars import copy_context
@@ -150,8 +150,19 @@ class WorkflowRunner:
         """Whether a request may ask for a proof; known after ``open``."""
         return self._has_proofs
 
-    async def run(self, data: RequestData, *, requires_proof: bool = False) -> WorkflowReply:
+    async def run(
+        self,
+        data: RequestData,
+        *,
+        requires_proof: bool = False,
+        on_end: Callable[[Usage], None] = lambda _: None,
+    ) -> WorkflowReply:
         """Take one request through the workflow.
+
+        Args:
+            data: of the request.
+            requires_proof: whether it asks for one.
+            on_end: told what was used, however it ends.
 
         Raises:
             InvalidRequestError: ``data`` is not what the workflow's request type asks for, or a proof is
@@ -163,9 +174,10 @@ class WorkflowRunner:
         """
         request = self.checked(data, requires_proof=requires_proof)
         permit = self._permits.take()
+        meter = RequestMeter()
         try:
             with (
-                RequestMeter() as meter,
+                meter,
                 ProofRequest(is_required=requires_proof),
                 self._tracer.span(*self._span),
             ):
@@ -174,6 +186,7 @@ class WorkflowRunner:
                 return WorkflowReply(checked_output(output), meter)
         finally:
             permit.release()
+            on_end(meter.usage)
 
     def checked(self, data: RequestData, *, requires_proof: bool = False) -> BaseModel:
         """Return ``data`` as the workflow's request type.
@@ -214,9 +227,10 @@ class WorkflowRunner:
                     Deadline(self._limits.request_timeout_s, self._limits.drain),
                     _naming_data(),
                 ):
-                    async for piece in self._pieces(request, permit):
-                        num_pieces += 1
-                        yield piece
+                    async with aclosing(self._pieces(request, permit)) as own:
+                        async for piece in own:
+                            num_pieces += 1
+                            yield piece
             finally:
                 permit.release()
                 on_end(meter.usage if meter.usage != Usage() else Usage(num_completion_tokens=num_pieces))
@@ -230,7 +244,7 @@ class WorkflowRunner:
         generation = await self._step(self._workflow.generate, permit, prompt)
         return await self._step(self._workflow.postprocess, permit, generation, request)
 
-    async def _pieces(self, request: BaseModel, permit: Permit) -> AsyncIterator[str]:
+    async def _pieces(self, request: BaseModel, permit: Permit) -> AsyncGenerator[str]:
         if not self._workflow.streams_pieces:
             output = checked_output(await self._output(request, permit))
             yield output if isinstance(output, str) else json.dumps(output, ensure_ascii=False)

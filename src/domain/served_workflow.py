@@ -83,13 +83,17 @@ class ServedWorkflow:
         if request.is_reply_for_chain and request.source is InfernetInputSource.OFFCHAIN:
             self._codec.check_input(data)
 
-    async def answer(self, request: InfernetInput) -> WorkflowReply:
+    async def answer(
+        self, request: InfernetInput, on_end: Callable[[Usage], None] = lambda _: None
+    ) -> WorkflowReply:
         """Answer a request; for the chain, the output is the five fields.
+
+        ``on_end`` is told what was used, however it ends.
 
         Raises: as ``WorkflowRunner.run``, ``ChainCodec.decode`` and ``ChainCodec.encode``.
         """
         data = self._data(request)
-        reply = await self.runner.run(data, requires_proof=request.is_proof_asked)
+        reply = await self.runner.run(data, requires_proof=request.is_proof_asked, on_end=on_end)
         if not request.is_reply_for_chain:
             return reply
         raw_input = request.onchain_data() if request.source is InfernetInputSource.CHAIN else None

@@ -197,6 +197,8 @@ LONG_CHAT = {"messages": [{"role": "user", "content": "word" * 100}]}
         ("/v1/chat/completions", LONG_CHAT, 504),
         ("/v1/chat/completions", {**LONG_CHAT, "stream": True}, 200),
         ("/v1/embeddings", {"input": ["a", "b"]}, 504),
+        ("/service_output", {"source": 1, "data": "word" * 100}, 504),
+        ("/service_output", {"source": 1, "data": "word" * 100, "destination": 2}, 200),
     ],
 )
 def test_what_breaks_off_is_owed_for_as_far_as_it_came(path: str, body: dict[str, Any], status: int) -> None:

@@ -1,6 +1,7 @@
 """What each path does, but for the jobs'."""
 
 import json
+from collections.abc import Callable
 from functools import cached_property, partial
 from typing import Any
 
@@ -9,6 +10,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 
 from domain.errors import FieldProblem, InvalidRequestError, UnavailableError
+from domain.generation import Usage
 from domain.jobs import JobOutcome, StoredReply
 from domain.requests import InfernetInput, JobLocation
 from domain.served_workflow import ServedWorkflow
@@ -104,8 +106,7 @@ class Routes:
             work = self._container.jobs.answer(workflow, infernet_input, owner_of(request), key)
             outcome, is_replayed = await unless_disconnected(request, work)
             return self._stored_response(request, outcome, is_replayed=is_replayed)
-        reply = await unless_disconnected(request, workflow.answer(infernet_input))
-        self._container.rate_limits.settle(owner_of(request), reply.meter.usage)
+        reply = await unless_disconnected(request, workflow.answer(infernet_input, self._settling(request)))
         first_s = reply.meter.time_to_first_token_s
         facts["cached_tokens"] = reply.meter.usage.num_cached_prompt_tokens
         facts["time_to_first_token_ms"] = None if first_s is None else round(first_s * 1000, 1)
@@ -140,9 +141,11 @@ class Routes:
             raise InvalidRequestError(
                 FieldProblem("Idempotency-Key", "a stream is not kept to be sent again")
             )
-        settle = partial(self._container.rate_limits.settle, owner_of(request))
-        stream = await unless_disconnected(request, workflow.stream(infernet_input, settle))
+        stream = await unless_disconnected(request, workflow.stream(infernet_input, self._settling(request)))
         return MarkedStream(stream, model_headers(self._container.generator.model))
+
+    def _settling(self, request: Request) -> Callable[[Usage], None]:
+        return partial(self._container.rate_limits.settle, owner_of(request))
 
     def _stored_response(self, request: Request, outcome: JobOutcome, *, is_replayed: bool) -> Response:
         request.state.log_facts["is_replayed"] = is_replayed
