@@ -109,7 +109,7 @@ def test_errors_of_the_engine_are_told_as_they_are(running: ServiceProcess) -> N
     assert empty.status_code == 400
     assert empty.json()["description"] == "data.text: there is no text to embed"
     assert long.status_code == 400
-    assert "context of 4096 tokens" in long.json()["description"]
+    assert "context length is 4096 tokens" in long.json()["description"]
 
 
 class Stream:
