@@ -10,6 +10,7 @@ from collections.abc import AsyncGenerator, Iterator
 from typing import Any
 
 import pytest
+from pydantic import ValidationError
 from starlette.testclient import TestClient
 
 from adapters.scripted import ScriptedTextGenerator
@@ -26,6 +27,7 @@ from domain.generation import (
     Usage,
 )
 from domain.messages import ChatMessage, Prompt
+from entrypoints.http.openai_api.completion_request import CompletionRequest
 from tests.fakes.backends import (
     BareTextGenerator,
     EndlessTextGenerator,
@@ -355,6 +357,18 @@ def test_values_that_ask_for_nothing_else_are_taken() -> None:
     assert prompt_of(HELLO | neutral) == prompt_of(HELLO)
 
 
+def test_a_least_length_is_taken_where_no_answer_ends_by_itself() -> None:
+    asked = {"ignore_eos": True, "max_tokens": 5}
+
+    assert prompt_of(HELLO | asked | {"min_tokens": 5}) == prompt_of(HELLO | asked)
+
+
+def test_completions_begin_as_the_model_s_texts_do() -> None:
+    assert CompletionRequest.model_validate({"prompt": "a", "add_special_tokens": True}).prompts(None)
+    with pytest.raises(ValidationError, match="not supported"):
+        CompletionRequest.model_validate({"prompt": "a", "add_special_tokens": False})
+
+
 def test_other_ways_to_say_a_value() -> None:
     prompt = prompt_of(HELLO | {"stop": "a", "top_k": -1, "seed": -1, "logit_bias": {}, "echo": False})
 
@@ -461,7 +475,7 @@ def test_forms_that_an_answer_must_have(
         ({"logit_bias": {"50": 1}}, "logit_bias", "not supported"),
         ({"tools": [{"type": "function"}]}, "tools", "not supported"),
         ({"modalities": ["audio"]}, "modalities", "text"),
-        ({"min_tokens": 1}, "min_tokens", "not supported"),
+        ({"min_tokens": 1}, "min_tokens", "with ignore_eos only"),
         ({"stop_token_ids": [2]}, "stop_token_ids", "not supported"),
         ({"include_stop_str_in_output": True}, "include_stop_str_in_output", "not supported"),
         ({"skip_special_tokens": False}, "skip_special_tokens", "not supported"),

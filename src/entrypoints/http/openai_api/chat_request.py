@@ -10,6 +10,7 @@ from domain.generation import MAX_ANSWER_TOKENS, MAX_TOP_LOGPROBS, WHOLE
 from domain.messages import ChatMessage, Prompt, Role
 from entrypoints.http.openai_api.sampling_fields import (
     FORM_RULES,
+    LENGTH_RULE,
     STREAM_RULE,
     Fields,
     NeverOff,
@@ -73,7 +74,9 @@ LOGPROBS_RULE = required_with("top_logprobs", {"type": "integer", "minimum": 1},
 class ChatRequest(SamplingFields):
     """What to answer, and how."""
 
-    model_config = ConfigDict(json_schema_extra={"allOf": [STREAM_RULE, LOGPROBS_RULE, *FORM_RULES]})
+    model_config = ConfigDict(
+        json_schema_extra={"allOf": [STREAM_RULE, LENGTH_RULE, LOGPROBS_RULE, *FORM_RULES]}
+    )
 
     prompt_field = "messages"
 
@@ -86,6 +89,7 @@ class ChatRequest(SamplingFields):
     audio: NotOffered = None
     add_generation_prompt: NeverOff = None
     continue_final_message: NotOffered = None
+    add_special_tokens: NotOffered = None
     chat_template: NotOffered = None
     chat_template_kwargs: NotOffered = None
     documents: NotOffered = None

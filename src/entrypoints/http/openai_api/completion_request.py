@@ -10,7 +10,9 @@ from domain.generation import MAX_TOP_LOGPROBS, WHOLE
 from domain.messages import Prompt
 from entrypoints.http.openai_api.sampling_fields import (
     FORM_RULES,
+    LENGTH_RULE,
     STREAM_RULE,
+    NeverOff,
     NotOffered,
     SamplingFields,
     repeated,
@@ -50,7 +52,7 @@ def _one(best_of: int | None) -> int | None:
 class CompletionRequest(SamplingFields):
     """What to go on with, and how."""
 
-    model_config = ConfigDict(json_schema_extra={"allOf": [STREAM_RULE, *FORM_RULES]})
+    model_config = ConfigDict(json_schema_extra={"allOf": [STREAM_RULE, LENGTH_RULE, *FORM_RULES]})
 
     prompt_field = "prompt"
 
@@ -58,6 +60,7 @@ class CompletionRequest(SamplingFields):
     logprobs: Annotated[int, Field(ge=0, le=MAX_TOP_LOGPROBS), WHOLE] | None = None
     best_of: Annotated[int | None, AfterValidator(_one), WHOLE, AT_MOST_ONE] = None
     suffix: NotOffered = None
+    add_special_tokens: NeverOff = None
 
     def prompts(self, default_max_tokens: int | None) -> list[Prompt]:
         """Return what to ask of the model: for each prompt, in their order, one for each choice.

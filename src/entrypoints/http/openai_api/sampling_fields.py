@@ -139,6 +139,7 @@ class StructuredOutputs(Fields):
 
 
 STREAM_RULE = required_with("stream_options", {"type": "object"}, "stream", {"const": True})
+LENGTH_RULE = required_with("min_tokens", {"type": "integer", "minimum": 1}, "ignore_eos", {"const": True})
 
 FORM_RULES = at_most_one_of(
     {
@@ -188,11 +189,11 @@ class SamplingFields(Fields):
     guided_choice: Choices | None = None
     guided_grammar: Grammar | None = None
 
-    min_tokens: NotOffered = None
+    min_tokens: Annotated[int, Field(ge=0, le=MAX_ANSWER_TOKENS), WHOLE] | None = None
+    """With ``ignore_eos`` alone, where every answer has as many as it may have."""
     stop_token_ids: NotOffered = None
     include_stop_str_in_output: NotOffered = None
     skip_special_tokens: NeverOff = None
-    add_special_tokens: NotOffered = None
     bad_words: NotOffered = None
     allowed_token_ids: NotOffered = None
     logits_processors: NotOffered = None
@@ -229,6 +230,8 @@ class SamplingFields(Fields):
         Raises:
             InvalidRequestError: a value is out of its range; names the field.
         """
+        if self.min_tokens and not self.ignore_eos:
+            raise InvalidRequestError(FieldProblem("min_tokens", "is supported with ignore_eos only"))
         temperature = OPENAI_TEMPERATURE if self.temperature is None else self.temperature
         given: dict[str, Any] = {
             "max_tokens": max_tokens,
