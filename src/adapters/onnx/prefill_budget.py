@@ -14,8 +14,11 @@ CHUNK_STEP_TOKENS = 8
 """Chunks are multiples of this, but for the end of a prompt."""
 LEAST_CHUNK_TOKENS = 16
 """However slow the machine is."""
-WAITING_WEIGHT = 2
-"""How much more somebody without a first token is held up than somebody whose next token comes late."""
+WAITING_WEIGHT = 12
+"""How much more somebody is held up who waits behind the prompt that is read than somebody whose next token
+comes late."""
+MAX_HASTE = 4.0
+"""Of the time that a step has for a sole prompt, however many wait."""
 MAX_OVERRUN = 1.35
 """Of the time that is left, where that reads the rest of a prompt and saves a pass."""
 MAX_OVERRUN_BESIDE = 1.1
@@ -40,13 +43,19 @@ class PrefillBudget:
         self._is_first = True
 
     def begin_step(self, *, num_decoding: int, num_waiting: int) -> None:
-        """Begin a step; there is more time where more wait for a first token than are held up."""
+        """Begin a step.
+
+        Args:
+            num_decoding: answers under way, which a prompt holds up.
+            num_waiting: prompts to read. Where others wait behind the first, there is more time: rows that
+                stand empty cost everybody more than a late token.
+        """
         self._left_tokens = self.max_chunk_tokens
         self._is_first = True
         self._left_s = math.inf
         if num_decoding > 0:
-            held_up = max(1.0, WAITING_WEIGHT * num_waiting / num_decoding)
-            self._left_s = self._max_stall * self._decoding.decode_s * held_up
+            haste = min(max(1.0, WAITING_WEIGHT * (num_waiting - 1) / num_decoding), MAX_HASTE)
+            self._left_s = self._max_stall * self._decoding.decode_s * haste
 
     def next_chunk(self, num_tokens: int, *, num_past: int = 0, is_beside: bool = False) -> int:
         """Return how many to read of a prompt's last ``num_tokens``; 0 where the step has no time for it.
