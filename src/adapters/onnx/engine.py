@@ -301,9 +301,8 @@ class Engine:
         token_ids, lengths = _rows_of(decoding)
         slot = work.held_slot
         if slot < len(lengths):
-            lengths[slot] = (
-                work.num_cached + num_tokens
-            )  # as in ``_decode``: behind the chunk, which is written in the same pass
+            # as in ``_decode``: behind the chunk, which is written in the same pass
+            lengths[slot] = work.num_cached + num_tokens
         started_s = time.perf_counter()
         try:
             logits, behind = self._model.decode_beside(
