@@ -806,6 +806,31 @@ def test_an_idle_engine_gives_the_memory_of_its_slots_and_passes_back(
     assert runner.num_rests >= 2
 
 
+def test_what_runs_is_told_now_and_then_and_when_nothing_does_any_more() -> None:
+    is_over = threading.Event()
+
+    class Watcher(NobodyObserves):
+        told: ClassVar[list[tuple[int, int, int]]] = []
+
+        def ran(self, num_running: int, num_waiting: int, num_cached_tokens: int) -> None:
+            self.told.append((num_running, num_waiting, num_cached_tokens))
+            if not num_running:
+                is_over.set()
+
+    watcher, caller, next_caller = Watcher(), Caller(), Caller()
+    engine = new_engine(CachingModelRunner(1, MAX_LENGTH), 1, starts=False, observer=watcher)
+    engine._scheduler.add(sequence(caller, [1, 2], 40))
+    engine._scheduler.add(sequence(next_caller, [3], 40))
+    engine.start()
+    assert is_over.wait(WAIT_S)
+    engine.stop()
+
+    assert watcher.told[0][:2] == (1, 1)
+    assert watcher.told[0][2] > 0
+    assert watcher.told[-1] == (0, 0, 0)
+    assert len(watcher.told) < 80
+
+
 def test_log_probabilities_are_the_models_own() -> None:
     engine = new_engine(CachingModelRunner(1, MAX_LENGTH), 1)
     caller = Caller()

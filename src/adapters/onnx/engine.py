@@ -31,6 +31,8 @@ from domain.errors import BackendError, ServiceError, UnavailableError
 
 EXPECTED_ANSWER_TOKENS = 128
 """A slot keeps memory for a prompt and for so much of an answer, whatever the one before it took."""
+OBSERVE_S = 0.1
+"""At least, between two looks at what runs; nobody asks for the figures more often."""
 REST_S = 1.0
 """Without work for so long, every slot gives its memory back."""
 
@@ -72,6 +74,7 @@ class Engine:
         self._cancelled: list[Work] = []
         self._is_stopping = False
         self._step_began_s: float | None = None
+        self._observed_s = 0.0
         self._changed = threading.Condition()
         self._thread = threading.Thread(target=self._run, name="onnx-engine", daemon=True)
 
@@ -155,10 +158,14 @@ class Engine:
         return self._is_stopping or bool(self._cancelled) or self._scheduler.has_work
 
     def _observe(self) -> None:
+        now_s = time.perf_counter()
         with self._changed:
+            if self._scheduler.has_work and now_s - self._observed_s < OBSERVE_S:
+                return
             works = self._scheduler.running()
             num_waiting = self._scheduler.num_waiting
-        self._observer.stepped(len(works), num_waiting, sum(work.num_cached for work in works))
+        self._observed_s = now_s
+        self._observer.ran(len(works), num_waiting, sum(work.num_cached for work in works))
 
     def _step(self) -> None:
         with self._changed:

@@ -8,8 +8,11 @@ from adapters.onnx.sequence import Sequence
 class EngineObserver(Protocol):
     """Is told in the engine's thread; returns at once and raises nothing."""
 
-    def stepped(self, num_running: int, num_waiting: int, num_cached_tokens: int) -> None:
-        """A step is over; these hold a slot, these wait for one, and so many tokens lie in the slots."""
+    def ran(self, num_running: int, num_waiting: int, num_cached_tokens: int) -> None:
+        """After a step, now and then: these hold a slot, these wait for one, so many tokens lie in the slots.
+
+        After the last step for a while it is always told.
+        """
         ...
 
     def prefix_looked_up(self, num_tokens: int, num_reused: int) -> None:
@@ -24,7 +27,7 @@ class EngineObserver(Protocol):
 class NobodyObserves:
     """The observer where there is none."""
 
-    def stepped(self, num_running: int, num_waiting: int, num_cached_tokens: int) -> None: ...
+    def ran(self, num_running: int, num_waiting: int, num_cached_tokens: int) -> None: ...
 
     def prefix_looked_up(self, num_tokens: int, num_reused: int) -> None: ...
 

@@ -226,7 +226,7 @@ class EngineMetrics:
             "request_inference_time_seconds", "From the slot to the last token", of_model, REQUEST_BUCKETS_S
         )
 
-    def stepped(self, num_running: int, num_waiting: int, num_cached_tokens: int) -> None:
+    def ran(self, num_running: int, num_waiting: int, num_cached_tokens: int) -> None:
         """Note what holds slots, and waits."""
         self._running.set(num_running)
         self._waiting.set(num_waiting)
