@@ -113,7 +113,7 @@ def test_an_empty_message_is_the_callers_error(running: ServiceProcess) -> None:
     response = httpx2.post(f"{running.url}{PATH}", json={"source": 1, "data": data})
 
     assert response.status_code == 400
-    assert response.json()["description"] == "data.text: there is no text to embed"
+    assert response.json()["description"] == "data.text: has no tokens"
 
 
 def test_the_report_holds_the_bars() -> None:

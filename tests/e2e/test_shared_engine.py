@@ -107,7 +107,7 @@ def test_errors_of_the_engine_are_told_as_they_are(running: ServiceProcess) -> N
     long = running.post(DATA | {"text": "word " * 9000})
 
     assert empty.status_code == 400
-    assert empty.json()["description"] == "data.text: there is no text to embed"
+    assert empty.json()["description"] == "data.text: has no tokens"
     assert long.status_code == 400
     assert "context length is 4096 tokens" in long.json()["description"]
 
