@@ -47,6 +47,7 @@ def test_axe_finds_nothing_serious_and_nothing_is_wider_than_the_screen(
     with opened(
         browser, deciding.url, color_scheme=scheme, viewport=viewport, reduced_motion="reduce"
     ) as page:
+        expect(page.locator("#model")).not_to_be_empty()  # its coming moves what is to be clicked
         view(page)
         page.evaluate(AXE.read_text())
         found = page.evaluate("async () => (await axe.run()).violations")
