@@ -87,8 +87,13 @@ class Work:
         return self.num_cached >= self.num_tokens
 
     @property
+    def ids_behind(self) -> list[int]:
+        """The tokens that follow the prompt, as far as there are any."""
+        return []
+
+    @property
     def num_tokens(self) -> int:
-        return len(self.prompt_ids)
+        return len(self.prompt_ids) + len(self.ids_behind)
 
     @property
     def num_unread(self) -> int:
@@ -105,11 +110,12 @@ class Work:
 
     def num_logits(self, num_tokens: int) -> int:
         """Return how many of the next tokens' logits it needs, the last ones'."""
-        return int(num_tokens == self.num_tokens - self.num_cached)
+        return int(num_tokens == self.num_unread)
 
     def token_ids(self, start: int, end: int) -> list[int]:
         """Return the tokens from ``start`` to ``end``, at most those that are there."""
-        return self.prompt_ids[start:end]
+        offset = len(self.prompt_ids)
+        return self.prompt_ids[start:end] + self.ids_behind[max(0, start - offset) : max(0, end - offset)]
 
     def unread(self, num_tokens: int) -> Ints:
         """Return its next tokens that are not in the KV cache, at most ``int64[num_tokens]``."""
@@ -143,8 +149,8 @@ class Sequence(Work):
     first_token_s: float | None = None
 
     @property
-    def num_tokens(self) -> int:
-        return len(self.prompt_ids) + len(self.output_ids)
+    def ids_behind(self) -> list[int]:
+        return self.output_ids
 
     @property
     def wants_logprobs(self) -> bool:
@@ -153,10 +159,6 @@ class Sequence(Work):
     @property
     def usage(self) -> Usage:
         return Usage(len(self.prompt_ids), len(self.output_ids), self.num_reused)
-
-    def token_ids(self, start: int, end: int) -> list[int]:
-        offset = len(self.prompt_ids)
-        return self.prompt_ids[start:end] + self.output_ids[max(0, start - offset) : max(0, end - offset)]
 
     def append(self, token_id: int, logprob: TokenLogprob | None = None) -> bool:
         """Take the next token of the answer, and those that its form forces behind it; tell of their text.
@@ -223,12 +225,8 @@ class LabelScoring(Work):
     """Whose tokens are read behind the prompt, all but its last; None: nobody's yet."""
 
     @property
-    def _fed_ids(self) -> list[int]:
+    def ids_behind(self) -> list[int]:
         return [] if self.label is None else self.label_ids[self.label][:-1]
-
-    @property
-    def num_tokens(self) -> int:
-        return len(self.prompt_ids) + len(self._fed_ids)
 
     @property
     def num_unread(self) -> int:
@@ -242,10 +240,6 @@ class LabelScoring(Work):
     def num_logits(self, num_tokens: int) -> int:
         # the zero-argument super() does not work in a dataclass with slots
         return Work.num_logits(self, num_tokens) if self.is_at_prompt else num_tokens
-
-    def token_ids(self, start: int, end: int) -> list[int]:
-        offset = len(self.prompt_ids)
-        return self.prompt_ids[start:end] + self._fed_ids[max(0, start - offset) : max(0, end - offset)]
 
     def take(self, logits: Floats) -> bool:
         """Take the logits of what was read, ``float32[num_logits, vocab]``; returns whether that was all."""
