@@ -13,13 +13,14 @@ from typing import Any
 
 import numpy as np
 from bench.prompt_sets import Conversation, conversations
-from bench.targets import MAX_CONTEXT_TOKENS, num_processors
+from bench.targets import MAX_CONTEXT_TOKENS
 
 from adapters.onnx.chat_template import read_chat_template
 from adapters.onnx.model_folder import read_model_folder
 from adapters.onnx.providers import ProviderChoice
 from adapters.onnx.session import OnnxSession
 from adapters.onnx.tokenizer import Tokenizer
+from adapters.processors import num_processors
 from domain.messages import ChatMessage
 
 

@@ -28,11 +28,12 @@ from bench.targets import (
     blocking,
     first_model,
     llama_cpp,
-    num_processors,
     service,
     vllm,
     xllamacpp,
 )
+
+from adapters.processors import num_processors
 
 NUM_WARM_UP = 2
 JUDGED_CALLERS = 8

@@ -5,7 +5,6 @@ Usage: python -m bench.decode --genai-python PATH [--runs 5]
 
 import argparse
 import json
-import os
 import statistics
 import subprocess
 import sys
@@ -13,6 +12,7 @@ import sys
 from bench.prompts import PROMPTS
 
 from adapters.onnx.builder import TqdmReporter
+from adapters.processors import num_processors
 from adapters.settings import read_settings
 from entrypoints.model_source import prepare_model
 
@@ -26,7 +26,7 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=5)
     options = parser.parse_args()
     folder = str(prepare_model(read_settings(), TqdmReporter()).folder)
-    threads = str(len(os.sched_getaffinity(0)))
+    threads = str(num_processors())
     ours: list[Measured] = []
     theirs: list[Measured] = []
     for _ in range(options.runs):

@@ -8,7 +8,8 @@ from pathlib import Path
 
 from bench.figures import percentile
 from bench.load import Load, LoadFigures
-from bench.targets import num_processors
+
+from adapters.processors import num_processors
 
 RUN_TIMEOUT_S = 600
 

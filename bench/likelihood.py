@@ -9,7 +9,7 @@ from typing import Any, cast
 
 import numpy as np
 from bench.prompt_sets import Conversation
-from bench.targets import MAX_CONTEXT_TOKENS, num_processors
+from bench.targets import MAX_CONTEXT_TOKENS
 
 from adapters.onnx.chat_template import read_chat_template
 from adapters.onnx.model_folder import read_model_folder
@@ -17,6 +17,7 @@ from adapters.onnx.providers import ProviderChoice
 from adapters.onnx.sampler import log_softmax_at
 from adapters.onnx.session import OnnxSession
 from adapters.onnx.tokenizer import Tokenizer
+from adapters.processors import num_processors
 from domain.messages import ChatMessage, Role
 
 NEAR_TIE = 1e-2

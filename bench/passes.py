@@ -11,11 +11,12 @@ import numpy as np
 from bench import models
 from bench.figures import paired_ratio, spread
 from bench.options import round_options
-from bench.targets import MAX_CONTEXT_TOKENS, NUM_SLOTS, num_processors
+from bench.targets import MAX_CONTEXT_TOKENS, NUM_SLOTS
 
 from adapters.onnx.model_folder import read_model_folder
 from adapters.onnx.providers import ProviderChoice
 from adapters.onnx.session import OnnxSession, TokenIds
+from adapters.processors import num_processors
 
 NUM_PAST = 100
 """Tokens already in each slot."""

@@ -6,7 +6,6 @@ Usage: python -m bench.proofs
 """
 
 import json
-import os
 import statistics
 import tempfile
 import threading
@@ -23,6 +22,7 @@ from adapters.ezkl_proof.circuit_builder import build_circuit
 from adapters.ezkl_proof.parameters import CircuitParameters, InputVisibility
 from adapters.ezkl_proof.worker_process import WorkerProcess
 from adapters.onnx.builder import TqdmReporter
+from adapters.processors import num_processors
 from tests.heads import write_head
 from tests.service_process import ServiceProcess, service
 
@@ -39,7 +39,7 @@ WORKFLOWS = {"prove": "domain.workflows.vector_decision.VectorDecisionWorkflow"}
 
 def main() -> None:
     """Print the figures."""
-    num_cores = len(os.sched_getaffinity(0))
+    num_cores = num_processors()
     with tempfile.TemporaryDirectory() as name:
         circuit = Path(name) / "circuit"
         write_head(Path(name) / "head.onnx", (NUM_INPUTS, 16, 3))

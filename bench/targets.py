@@ -16,6 +16,8 @@ import httpx2
 from bench.load import Load, LoadFigures, run_load
 from bench.server_process import ServerProcess, free_port, start_server
 
+from adapters.processors import num_processors
+
 MAX_CONTEXT_TOKENS = 2048
 NUM_SLOTS = 16
 MODEL = "smollm2"
@@ -259,11 +261,6 @@ def first_model(base_url: str, api_key: str | None = None) -> str:
         return ""
     listed = response.raise_for_status().json()["data"]
     return str(listed[0]["id"]) if listed else ""
-
-
-def num_processors() -> int:
-    """Return the processors that this process may use."""
-    return len(os.sched_getaffinity(0))
 
 
 @contextmanager
