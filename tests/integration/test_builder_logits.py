@@ -62,7 +62,7 @@ def built_logits(source: Path, folder: Path, precision: Precision = Precision.FP
         session.prefill(0, ids[:50], 0, num_logits=50),
         session.prefill(0, ids[50:80], 50, num_logits=30),
     ]
-    rows += [session.decode(ids[i : i + 1], np.array([i], np.int64)) for i in range(80, 90)]
+    rows += [session.decode(ids[i : i + 1], np.array([i], np.int64)).copy() for i in range(80, 90)]
     return np.concatenate(rows)
 
 
@@ -144,7 +144,7 @@ def test_a_chunk_without_logits_is_read_all_the_same(tmp_path: Path, precision: 
     session.prefill(1, ids[:20], 0)
 
     assert none.shape == (0, LLAMA.vocab_size)
-    expected = session.prefill(1, ids[20:40], 20)
+    expected = session.prefill(1, ids[20:40], 20).copy()
     np.testing.assert_array_equal(session.prefill(0, ids[20:40], 20), expected)
 
 
@@ -162,7 +162,7 @@ def test_a_chunk_beside_rows_is_read_as_it_is_alone(tmp_path: Path, model: TinyM
 
     for start, end in ((0, 20), (20, 60), (60, 90)):
         num_logits = int(end == 90)
-        expected_rows = alone.decode(newest, lengths)
+        expected_rows = alone.decode(newest, lengths).copy()
         expected_chunk = alone.prefill(3, ids[start:end], start, num_logits=num_logits)
         rows, chunk = together.decode_beside(
             newest, lengths, slot=3, chunk_ids=ids[start:end], num_past=start, num_logits=num_logits
@@ -180,7 +180,7 @@ def test_a_chunk_may_go_to_a_slot_whose_row_nobody_reads(tmp_path: Path) -> None
     session = opened(tmp_path / "model", num_slots=2, reads_beside=True)
     ids = np.array(TOKEN_IDS, np.int64)
     session.prefill(1, ids[:10], 0)
-    expected = session.prefill(0, ids[:40], 0)
+    expected = session.prefill(0, ids[:40], 0).copy()
 
     _, chunk = session.decode_beside(
         ids[:2], np.array([40, 10]), slot=0, chunk_ids=ids[:40], num_past=0, num_logits=1
@@ -194,7 +194,7 @@ def test_a_slot_whose_memory_was_given_back_is_as_good_as_a_fresh_one(tiny_folde
     ids = np.array((TOKEN_IDS * 3)[:240], np.int64)
     for slot in range(2):
         used.prefill(slot, ids[::-1], 0)
-    expected_neighbour = used.prefill(1, ids[:9], 230)
+    expected_neighbour = used.prefill(1, ids[:9], 230).copy()
     used.trim_slot(0, 60)
 
     for start, end in ((0, 50), (50, 240)):
@@ -235,11 +235,11 @@ def test_guesses_are_verified_to_the_bit_as_steps_would(
 
     for slot, num_past in product((1, 0), range(30, 80, num_guesses + 1)):
         fed = ids[num_past : num_past + num_guesses + 1]
-        steps = [stepping.prefill(slot, fed[i : i + 1], num_past + i)[0] for i in range(len(fed))]
+        steps = [stepping.prefill(slot, fed[i : i + 1], num_past + i)[0].copy() for i in range(len(fed))]
         np.testing.assert_array_equal(verifying.verify(slot, fed, num_past), np.array(steps))
     # without a graph for them they are read as a prompt is
     fed = ids[30 : 31 + num_guesses]
-    many = stepping.prefill(0, fed, 30, num_logits=len(fed))
+    many = stepping.prefill(0, fed, 30, num_logits=len(fed)).copy()
     np.testing.assert_array_equal(stepping.verify(0, fed, 30), many)
 
 

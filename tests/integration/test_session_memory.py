@@ -24,7 +24,7 @@ session = OnnxSession(
 ids = np.arange(256)
 
 def work():
-    logits = session.prefill(4, ids, 0)
+    logits = session.prefill(4, ids, 0).copy()
     session.decode_beside(ids[:4], ids[:4], slot=4, chunk_ids=ids[:200], num_past=0, num_logits=1)
     session.verify(0, ids[:8], 9)
     return logits

@@ -10,6 +10,7 @@ import numpy as np
 import onnxruntime as ort
 
 from adapters.onnx.providers import (
+    CPU,
     CUDA,
     ProviderChoice,
     has_cuda_device,
@@ -51,15 +52,24 @@ class LoadedGraph:
 
     def binding(self, output: str) -> "Binding":
         """Return a binding that fetches this output."""
-        return Binding(self._session, output)
+        return Binding(self._session, output, reads_in_place=self.provider == CPU)
 
 
 class Binding:
-    """What runs of a graph have in common: the memory of keys and values, and the output to fetch."""
+    """What runs of a graph have in common: the memory of keys and values, and the output to fetch.
 
-    def __init__(self, session: Any, output: str) -> None:
+    Args:
+        session: of ONNX Runtime.
+        output: its name.
+        reads_in_place: whether runs read arrays where they lie; otherwise binding copies them.
+    """
+
+    def __init__(self, session: Any, output: str, *, reads_in_place: bool) -> None:
         self._session = session
         self._output = output
+        self._reads_in_place = reads_in_place
+        self._fed: dict[str, Ints] = {}
+        self._result: Floats | None = None
         self._binding = session.io_binding()
         self._binding.bind_output(output, "cpu")  # first, so that it is output 0
 
@@ -70,28 +80,46 @@ class Binding:
         self._binding.bind_input(past, device_type, 0, dtype, shape, address)
         self._binding.bind_output(present, device_type, 0, dtype, shape, address)
 
-    def run(self, inputs: Mapping[str, Ints], *, gives_back: bool = False) -> Floats:
+    def run(
+        self, inputs: Mapping[str, Ints], result: Floats | None = None, *, gives_back: bool = False
+    ) -> Floats:
         """Feed the other inputs, and return the output.
 
         Args:
-            inputs: by name.
+            inputs: by name; an array that was fed before may hold something else by now.
+            result: where to write the output, an array of its shape; None: where ONNX Runtime takes memory.
             gives_back: whether to give back the memory that this and earlier passes computed in; on the CPU.
 
         Raises:
             BackendError: the run failed.
         """
         for name, value in inputs.items():
-            # bind_cpu_input knows no optional inputs
-            self._binding.bind_ortvalue_input(name, ort.OrtValue.ortvalue_from_numpy(value))
+            if self._fed.get(name) is not value:
+                # bind_cpu_input knows no optional inputs
+                self._binding.bind_ortvalue_input(name, ort.OrtValue.ortvalue_from_numpy(value))
+                if self._reads_in_place:
+                    self._fed[name] = value
+        if result is not self._result:
+            self._bind_result(result)
         try:
             self._session.run_with_iobinding(self._binding, _shrinking() if gives_back else None)
+            if result is not None:
+                return result
             # get_outputs would wrap the keys and values of every layer, which takes half a millisecond
             return np.asarray(self._binding.get_outputs_as_ortvaluevector()[0].numpy(), np.float32)
         except Exception as error:  # its exceptions have no common base but this
             raise BackendError(f"ONNX Runtime failed: {type(error).__name__}") from error
         finally:
-            # shapes differ from run to run, and each binding would keep its last output
+            if result is None:  # shapes differ from run to run, and each binding would keep its last output
+                self._binding.bind_output(self._output, "cpu")
+
+    def _bind_result(self, result: Floats | None) -> None:
+        self._result = result
+        if result is None:
             self._binding.bind_output(self._output, "cpu")
+        else:
+            address = result.ctypes.data
+            self._binding.bind_output(self._output, "cpu", 0, result.dtype, result.shape, address)
 
 
 def _shrinking() -> Any:

@@ -4,6 +4,8 @@ Rows of a decode batch are the slots from 0 on; each has a length of its own. A 
 of its tokens behind those already there (the attention kernel takes several tokens with a past at batch 1
 only). A folder of our builder has graphs for further passes: such a chunk beside the rows of a decode batch,
 and guesses that are verified as decode steps would.
+
+What a pass returns may lie where the next pass writes.
 """
 
 from collections.abc import Sequence
@@ -16,8 +18,10 @@ from adapters.onnx.freed_memory import return_freed_memory
 from adapters.onnx.kv_buffers import DeviceKVBuffers, HostKVBuffers, KVBuffers, numpy_dtype
 from adapters.onnx.loaded_graph import Binding, LoadedGraph
 from adapters.onnx.model_folder import CHUNK_NAME, CHUNK_SPLIT, CHUNK_TOTAL, VERIFIED_NAME, ModelFolder
+from adapters.onnx.pass_arrays import PassArrays
 from adapters.onnx.prefix_cache import BLOCK_TOKENS, NewBlocks
 from adapters.onnx.providers import CPU, ProviderChoice
+from adapters.onnx.sampler import Floats
 from domain.errors import BackendError, ConfigurationError
 
 TokenIds = npt.NDArray[np.int64]
@@ -79,6 +83,9 @@ class OnnxSession:
         num_blocks = prefix_cache_bytes // (token_bytes * BLOCK_TOKENS)
         self._buffers = _allocate(num_buffers, shape, self._kv_dtype, self.provider, num_blocks)
         self._has_logits_start = LOGITS_START in self._graph.optional_inputs
+        # of other graphs neither the number nor the type of the logits is known
+        keeps_logits = self._has_logits_start and self.provider == CPU
+        self._arrays = PassArrays(num_slots + 1, max_length, folder.vocab_size if keeps_logits else None)
         self._reach = np.zeros(num_slots, np.int64)
         """Positions of each slot that take memory."""
         self._bindings: dict[tuple[int, int, str], Binding] = {}
@@ -136,7 +143,7 @@ class OnnxSession:
             ``float32[rows, vocab]``.
         """
         self._reached(0, lengths + 1)
-        return self._run(0, token_ids[:, np.newaxis], _mask_of(lengths))[:, 0]
+        return self._run(0, self._arrays.newest(token_ids), _mask_of(lengths))[:, 0]
 
     def decode_beside(
         self,
@@ -172,8 +179,9 @@ class OnnxSession:
                 "attention_mask": _mask_of(lengths),
                 CHUNK_SPLIT: np.array([num_tokens, num_rows]),
                 CHUNK_TOTAL: np.array([num_past + num_tokens]),
-                LOGITS_START: np.array([-num_rows - num_logits]),
-            }
+                LOGITS_START: self._arrays.logits_start(-num_rows - num_logits),
+            },
+            self._arrays.logits(1, num_logits + num_rows),
         )[0]
         return logits[num_logits:], logits[:num_logits]
 
@@ -197,9 +205,10 @@ class OnnxSession:
         self._reached(slot, num_past + num_tokens)
         inputs = {
             "input_ids": token_ids[np.newaxis],
-            "attention_mask": np.ones((1, num_past + num_tokens), np.int64),
+            "attention_mask": self._arrays.mask(num_past + num_tokens),
         }
-        logits: Logits = self._verify_binding(num_tokens, slot).run(inputs)[0]
+        result = self._arrays.logits(1, num_tokens)
+        logits: Logits = self._verify_binding(num_tokens, slot).run(inputs, result)[0]
         return logits
 
     def hidden_states(self, slot: int, token_ids: TokenIds, num_past: int) -> HiddenStates:
@@ -249,13 +258,12 @@ class OnnxSession:
         self._buffers.load_blocks(slot, block_ids)
         self._reached(slot, len(block_ids) * BLOCK_TOKENS)
 
-    def _append(
-        self, slot: int, token_ids: TokenIds, num_past: int, output: str, num_logits: int
-    ) -> npt.NDArray[np.float32]:
+    def _append(self, slot: int, token_ids: TokenIds, num_past: int, output: str, num_logits: int) -> Floats:
         num_tokens = num_past + len(token_ids)
         self._reached(slot, num_tokens)
-        mask = np.ones((1, num_tokens), np.int64)
-        return self._run(slot, token_ids[np.newaxis, :], mask, output=output, num_logits=num_logits)
+        fed = self._arrays.newest(token_ids) if len(token_ids) == 1 else token_ids[np.newaxis, :]
+        mask = self._arrays.mask(num_tokens)
+        return self._run(slot, fed, mask, output=output, num_logits=num_logits)
 
     def _run(
         self,
@@ -265,15 +273,16 @@ class OnnxSession:
         *,
         output: str = LOGITS,
         num_logits: int = 1,
-    ) -> npt.NDArray[np.float32]:
+    ) -> Floats:
         binding = self._binding(first_slot, len(token_ids), output)
-        return binding.run(self._inputs(token_ids, mask, num_logits))
+        result = self._arrays.logits(len(token_ids), num_logits) if output == LOGITS else None
+        return binding.run(self._inputs(token_ids, mask, num_logits), result)
 
     def _inputs(self, token_ids: TokenIds, mask: TokenIds, num_logits: int) -> dict[str, TokenIds]:
         inputs = {"input_ids": token_ids, "attention_mask": mask}
         if self._has_logits_start:
             first = -num_logits if num_logits > 0 else self._end_of_logits(token_ids)
-            inputs[LOGITS_START] = np.array([first])
+            inputs[LOGITS_START] = self._arrays.logits_start(first)
         return inputs
 
     def _reached(self, first_slot: int, lengths: TokenIds | int) -> None:
