@@ -17,6 +17,9 @@ from domain.ports import LabelScorer, Prover, TextEmbedder, TextGenerator
 from domain.proofs import CircuitDescription, ProofResult
 from domain.wrapped_generator import WrappedTextGenerator
 
+GAPS_AT_ONCE = 64
+"""That an observer is told of. One at a time would cost each token as much as its way to the caller."""
+
 
 class Outcome(StrEnum):
     """How a generation ended, in vLLM's words where it has them."""
@@ -42,8 +45,8 @@ class GenerationFigures:
 class GenerationObserver(Protocol):
     """Is told of the backend's work."""
 
-    def token_followed(self, model_id: str, gap_s: float) -> None:
-        """A token that is not the first came, so long after the one before it."""
+    def tokens_followed(self, model_id: str, gaps_s: Sequence[float]) -> None:
+        """Tokens that are not the first came, each so long after the one before it."""
         ...
 
     def generation_ended(self, model_id: str, figures: GenerationFigures) -> None:
@@ -75,6 +78,7 @@ class ObservedTextGenerator(WrappedTextGenerator[TextGenerator]):
         outcome, usage = Outcome.ABORT, Usage()
         began_s = time.monotonic()
         first_s = last_s = None
+        gaps_s: list[float] = []
         try:
             async with aclosing(self._generator.generate(prompt)) as chunks:
                 async for chunk in chunks:
@@ -82,8 +86,11 @@ class ObservedTextGenerator(WrappedTextGenerator[TextGenerator]):
                     if last_s is None:
                         first_s = now_s - began_s
                     else:
-                        self._observer.token_followed(model_id, now_s - last_s)
+                        gaps_s.append(now_s - last_s)
                     last_s = now_s
+                    if len(gaps_s) == GAPS_AT_ONCE:
+                        self._observer.tokens_followed(model_id, gaps_s)
+                        gaps_s = []
                     if chunk.finish_reason is not None:
                         outcome, usage = Outcome(chunk.finish_reason), chunk.usage or usage
                     yield chunk
@@ -91,6 +98,7 @@ class ObservedTextGenerator(WrappedTextGenerator[TextGenerator]):
             outcome = Outcome.ERROR
             raise
         finally:
+            self._observer.tokens_followed(model_id, gaps_s)
             figures = GenerationFigures(outcome, usage, time.monotonic() - began_s, first_s)
             self._observer.generation_ended(model_id, figures)
 

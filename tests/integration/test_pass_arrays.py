@@ -82,7 +82,7 @@ class CopyingSession:
 
     def bind_output(self, *_: object) -> None: ...
 
-    def bind_ortvalue_input(self, *_: object) -> None:
+    def bind_cpu_input(self, *_: object) -> None:
         self.num_bound += 1
 
     def run_with_iobinding(self, *_: object) -> None: ...

@@ -101,7 +101,7 @@ class Traffic(RuleBasedStateMachine):
 
     @invariant()
     def every_request_is_in_one_place(self) -> None:
-        assert self.scheduler.num_running + self.scheduler.num_waiting == len(self.alive)
+        assert len(self.scheduler.running()) + self.scheduler.num_waiting == len(self.alive)
         assert {id(work) for work in self.scheduler.all_work()} == {id(work) for work in self.alive}
         assert self.scheduler.has_work == bool(self.alive)
 

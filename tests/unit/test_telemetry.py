@@ -1,6 +1,6 @@
 """What an observer is told of generations and proofs, however they end."""
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 
 import pytest
@@ -8,7 +8,7 @@ import pytest
 from domain.errors import BackendError, NotSupportedError
 from domain.generation import Capability, FinishReason, ModelDescription, TokenChunk, Usage
 from domain.messages import ChatMessage, Prompt
-from domain.telemetry import GenerationFigures, ObservedTextGenerator, Outcome
+from domain.telemetry import GAPS_AT_ONCE, GenerationFigures, ObservedTextGenerator, Outcome
 
 pytestmark = pytest.mark.anyio
 PROMPT = Prompt([ChatMessage("user", "hi")])
@@ -22,9 +22,10 @@ class Told:
         self.gaps_s: list[float] = []
         self.ended: list[GenerationFigures] = []
 
-    def token_followed(self, model_id: str, gap_s: float) -> None:
+    def tokens_followed(self, model_id: str, gaps_s: Sequence[float]) -> None:
         assert model_id == "m"
-        self.gaps_s.append(gap_s)
+        assert len(gaps_s) <= GAPS_AT_ONCE
+        self.gaps_s += gaps_s
 
     def generation_ended(self, model_id: str, figures: GenerationFigures) -> None:
         assert model_id == "m"
@@ -64,6 +65,16 @@ async def test_a_whole_answer_tells_its_tokens_and_times() -> None:
     assert (figures.outcome, figures.usage, len(told.gaps_s)) == (Outcome.LENGTH, USAGE, 1)
     assert figures.time_to_first_token_s is not None
     assert 0 <= figures.time_to_first_token_s <= figures.duration_s
+
+
+async def test_each_token_but_the_first_is_told_of_while_a_long_answer_goes_on() -> None:
+    told = Told()
+    num_received = 0
+    async for _ in ObservedTextGenerator(Backend(num_tokens=GAPS_AT_ONCE + 10), told).generate(PROMPT):
+        num_received += 1
+        assert len(told.gaps_s) == (GAPS_AT_ONCE if num_received > GAPS_AT_ONCE else 0)
+
+    assert len(told.gaps_s) == GAPS_AT_ONCE + 9
 
 
 @pytest.mark.parametrize(("num_tokens", "has_first"), [(0, False), (1, True)])

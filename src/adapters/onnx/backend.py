@@ -11,7 +11,6 @@ the end of the context stops there with the finish reason ``length``.
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -319,8 +318,10 @@ class _Outbox:
         """Hand over what was put."""
         if self._deliveries:
             deliveries, self._deliveries = self._deliveries, []
-            with suppress(RuntimeError):  # the event loop is closed: nobody listens any more
+            try:
                 self._loop.call_soon_threadsafe(_deliver, deliveries)
+            except RuntimeError:  # the event loop is closed: nobody listens any more
+                return
 
 
 def _deliver(deliveries: list[Callable[[], None]]) -> None:

@@ -39,7 +39,9 @@ class PassArrays:
 
     def logits_start(self, first: int) -> Ints:
         """Return ``int64[1]``."""
-        return self._starts.setdefault(first, np.array([first]))
+        if (start := self._starts.get(first)) is None:
+            start = self._starts[first] = np.array([first])
+        return start
 
     def logits(self, *shape: int) -> Floats | None:
         """Return memory for logits, ``float32[*shape, vocab]``; None where it has not so much."""

@@ -44,21 +44,11 @@ class RowSampling:
         self._counts_answer = bool(parameters.presence_penalty or parameters.frequency_penalty)
         self._seen = dict.fromkeys(prompt_ids) if self._repeats else {}
         self._answer_counts: dict[int, int] = {}
-
-    @property
-    def is_greedy(self) -> bool:
-        return self.parameters.temperature < LEAST_TEMPERATURE
-
-    @property
-    def filters(self) -> bool:
+        self.is_greedy = parameters.temperature < LEAST_TEMPERATURE
+        self.filters = parameters.top_k != 0 or parameters.top_p != 1 or parameters.min_p != 0
         """Whether some tokens are left out by how likely they are."""
-        parameters = self.parameters
-        return parameters.top_k != 0 or parameters.top_p != 1 or parameters.min_p != 0
-
-    @property
-    def adjusts(self) -> bool:
+        self.adjusts = self._repeats or self._counts_answer
         """Whether the model's logits are not taken as they stand."""
-        return self._repeats or self._counts_answer
 
     def adjust(self, logits: Floats) -> None:
         """Apply the penalties to ``logits: float32[vocab]``, in place."""
@@ -90,7 +80,9 @@ def sample_rows(logits: Floats, rows: Sequence[RowSampling]) -> list[int]:
     for index, row in enumerate(rows):
         if row.adjusts:
             row.adjust(logits[index])
-    mask_rows(logits, [row.allowed for row in rows], [row.is_greedy for row in rows])
+    allowed = [row.allowed for row in rows]
+    if allowed.count(None) < len(rows):
+        mask_rows(logits, allowed, [row.is_greedy for row in rows])
     token_ids = logits.argmax(axis=-1)
     filtering = [index for index, row in enumerate(rows) if not row.is_greedy and row.filters]
     if filtering:

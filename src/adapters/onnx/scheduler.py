@@ -37,6 +37,8 @@ class Scheduler:
         self._waiting = WaitingLine()
         self._slots: list[Work | None] = [None] * num_slots
         self._prefilling: Work | None = None
+        self._decoding: list[Sequence] | None = []
+        """By slot; None where that has changed."""
 
     @property
     def num_slots(self) -> int:
@@ -52,13 +54,8 @@ class Scheduler:
         return min(self.num_waiting, self._slots.count(None)) + (self._prefilling is not None)
 
     @property
-    def num_running(self) -> int:
-        """Requests that hold a slot."""
-        return sum(work is not None for work in self._slots)
-
-    @property
     def has_work(self) -> bool:
-        return self.num_waiting + self.num_running > 0
+        return any(self._slots) or self.num_waiting > 0
 
     @property
     def prefilling(self) -> Work | None:
@@ -82,11 +79,16 @@ class Scheduler:
     def start_decoding(self, sequence: Sequence) -> None:
         """Move the sequence whose prompt is done to the decoding ones; its slot stays its own."""
         if sequence is self._prefilling:
-            self._prefilling = None
+            self._prefilling = self._decoding = None
 
     def decoding(self) -> list[Sequence]:
         """Return the sequences whose prompt is done, by slot."""
-        return [work for work in self._slots if isinstance(work, Sequence) and work is not self._prefilling]
+        if self._decoding is None:
+            prefilling = self._prefilling
+            self._decoding = [
+                work for work in self._slots if isinstance(work, Sequence) and work is not prefilling
+            ]
+        return self._decoding.copy()
 
     def remove(self, work: Work) -> None:
         """Take a request out, wherever it is."""
@@ -95,7 +97,7 @@ class Scheduler:
         if work.slot is None:
             self._waiting.remove(work)
         elif self._slots[work.slot] is work:
-            self._slots[work.slot] = None
+            self._slots[work.slot] = self._decoding = None
             work.slot = None
 
     def compact(self) -> list[SlotMove]:
@@ -104,12 +106,12 @@ class Scheduler:
         decoding = self.decoding()
         while decoding:
             last = decoding.pop()
-            holes = [slot for slot in range(last.slot or 0) if self._slots[slot] is None]
-            if len(holes) <= self.num_waiting:
+            source = last.held_slot
+            if self._slots[:source].count(None) <= self.num_waiting:
                 break
-            source, target = self._slots.index(last), holes[0]
+            target = self._slots.index(None)
             self._slots[source], self._slots[target] = None, last
-            last.slot = target
+            last.slot, self._decoding = target, None
             moves.append(SlotMove(source, target, last.num_cached))
         return moves
 

@@ -86,7 +86,7 @@ class OnnxSession:
         # of other graphs neither the number nor the type of the logits is known
         keeps_logits = self._has_logits_start and self.provider == CPU
         self._arrays = PassArrays(num_slots + 1, max_length, folder.vocab_size if keeps_logits else None)
-        self._reach = np.zeros(num_slots, np.int64)
+        self._reach = [0] * num_slots
         """Positions of each slot that take memory."""
         self._bindings: dict[tuple[int, int, str], Binding] = {}
         self._beside: LoadedGraph | None = None
@@ -142,7 +142,7 @@ class OnnxSession:
         Returns:
             ``float32[rows, vocab]``.
         """
-        self._reached(0, lengths + 1)
+        self._rows_reached(lengths)
         return self._run(0, self._arrays.newest(token_ids), _mask_of(lengths))[:, 0]
 
     def decode_beside(
@@ -171,7 +171,7 @@ class OnnxSession:
         """
         num_rows, num_tokens = len(token_ids), len(chunk_ids)
         binding = self._beside_binding(num_rows, slot)
-        self._reached(0, lengths + 1)
+        self._rows_reached(lengths)
         self._reached(slot, num_past + num_tokens)
         logits = binding.run(
             {
@@ -236,7 +236,7 @@ class OnnxSession:
 
         All of it is always worth it: whoever gives that expects no use of the slot soon.
         """
-        reach = int(self._reach[slot])
+        reach = self._reach[slot]
         if reach - length >= (MIN_TRIMMED_TOKENS if length else 1):
             self._buffers.trim_slot(slot, length, reach)
             self._reach[slot] = length
@@ -285,9 +285,12 @@ class OnnxSession:
             inputs[LOGITS_START] = self._arrays.logits_start(first)
         return inputs
 
-    def _reached(self, first_slot: int, lengths: TokenIds | int) -> None:
-        rows = slice(first_slot, first_slot + np.size(lengths))
-        self._reach[rows] = np.maximum(self._reach[rows], lengths)
+    def _reached(self, slot: int, length: int) -> None:
+        self._reach[slot] = max(self._reach[slot], length)
+
+    def _rows_reached(self, lengths: TokenIds) -> None:
+        for slot, length in enumerate(lengths.tolist()):
+            self._reached(slot, length + 1)
 
     def _end_of_logits(self, token_ids: TokenIds) -> int:
         # CUDA's kernels were not tried on inputs without rows: there the last position is run

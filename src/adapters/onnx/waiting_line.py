@@ -27,7 +27,7 @@ class WaitingLine:
         self._numbers = count()
 
     def __len__(self) -> int:
-        return sum(len(line) for line in self._lines.values())
+        return sum(map(len, self._lines.values()))
 
     def __iter__(self) -> Iterator[Work]:
         """Iterate over the requests, by priority."""

@@ -5,7 +5,7 @@ and any of them tells the sum of all (prometheus-client's multiprocess mode, cho
 """
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
@@ -108,9 +108,11 @@ class Metrics:
         MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
         return generate_latest(registry)
 
-    def token_followed(self, model_id: str, gap_s: float) -> None:
-        """Note the time between two tokens."""
-        self._of(model_id).gap.observe(gap_s)
+    def tokens_followed(self, model_id: str, gaps_s: Sequence[float]) -> None:
+        """Note the times between tokens."""
+        observe = self._of(model_id).gap.observe
+        for gap_s in gaps_s:
+            observe(gap_s)
 
     def generation_ended(self, model_id: str, figures: GenerationFigures) -> None:
         """Note a generation."""
