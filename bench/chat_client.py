@@ -1,8 +1,8 @@
 """One caller of an OpenAI-compatible chat API: asks, and notes when each piece of the answer came.
 
-While an answer streams, what comes from the socket is only stamped; it is parsed when the connection is
-closed, so that the load generator takes little of the processors that it shares with the server. With an HTTP
-client's layers a piece took it as long as the server.
+While an answer streams, what comes from the socket is only stamped; it is parsed later, so that the load
+generator takes little of the processors that it shares with the server. With an HTTP client's layers a piece
+took it as long as the server.
 """
 
 import asyncio
@@ -46,6 +46,31 @@ class Answer:
         ]
 
 
+@dataclass(slots=True)
+class Reply:
+    """What came from the server, as it came, and when each piece did."""
+
+    started_s: float
+    connection: h11.Connection
+    """That the request was sent with."""
+    received: list[tuple[float, bytes]] = field(default_factory=list)
+    ended_s: float = 0.0
+    error: str | None = None
+    """What the connection failed with."""
+
+    def answer(self) -> Answer:
+        """Parse it, once."""
+        answer = Answer(self.started_s, self.ended_s, error=self.error)
+        if answer.error is None:
+            try:
+                read_events(answer, read_response(self.connection, self.received))
+            except ResponseError as error:
+                answer.error = str(error)
+            except h11.RemoteProtocolError as error:
+                answer.error = type(error).__name__
+        return answer
+
+
 class ChatClient:
     """Asks one server, over a connection a request.
 
@@ -74,6 +99,10 @@ class ChatClient:
 
         What the server or the connection fails with stands in ``Answer.error``.
         """
+        return (await self.exchange(messages, **fields)).answer()
+
+    async def exchange(self, messages: Conversation, **fields: Any) -> Reply:
+        """Do as ``ask`` does, and leave it to the caller when to parse what came."""
         body = {
             "model": self._model,
             "messages": messages,
@@ -89,20 +118,14 @@ class ChatClient:
         connection = h11.Connection(h11.CLIENT)
         sent = (connection.send(request) or b"") + (connection.send(h11.Data(data)) or b"")
         connection.send(h11.EndOfMessage())
-        answer = Answer(time.perf_counter())
-        received: list[tuple[float, bytes]] = []
+        reply = Reply(time.perf_counter(), connection)
         try:
             async with asyncio.timeout(self._timeout_s):
-                await self._exchange(sent, received)
-            pieces = read_response(connection, received)
-        except ResponseError as error:
-            answer.error = str(error)
-        except (OSError, TimeoutError, h11.RemoteProtocolError) as error:
-            answer.error = type(error).__name__
-        answer.ended_s = received[-1][0] if received else time.perf_counter()
-        if answer.error is None:
-            read_events(answer, pieces)
-        return answer
+                await self._exchange(sent, reply.received)
+        except (OSError, TimeoutError) as error:
+            reply.error = type(error).__name__
+        reply.ended_s = reply.received[-1][0] if reply.received else time.perf_counter()
+        return reply
 
     async def _exchange(self, sent: bytes, received: list[tuple[float, bytes]]) -> None:
         """Send a request, fill ``received`` until the server closes; leave where this is cancelled."""

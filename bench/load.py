@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import uvloop
-from bench.chat_client import Answer, ChatClient
+from bench.chat_client import Answer, ChatClient, Reply
 from bench.figures import percentile, poisson_arrivals
 from bench.prompt_sets import PROMPT_SETS, Conversation, answer_lengths, conversations
 
@@ -126,34 +126,36 @@ async def offer(client: ChatClient, load: Load) -> list[Answer]:
     if load.rate is None:
         return await offer_each(client, asked, bodies, load.num_callers or 1)
     arrivals_s = poisson_arrivals(load.rate, load.num_requests, load.seed)
-    return await asyncio.gather(
+    replies = await asyncio.gather(
         *(
-            _ask_later(client, messages, body, arrival_s)
+            _exchange_later(client, messages, body, arrival_s)
             for messages, body, arrival_s in zip(asked, bodies, arrivals_s, strict=True)
         )
     )
+    return [reply.answer() for reply in replies]
 
 
 async def offer_each(
     client: ChatClient, asked: Sequence[Conversation], bodies: Sequence[dict[str, Any]], num_callers: int
 ) -> list[Answer]:
     """Let callers ask one conversation after another, each with its own fields; returns the answers."""
-    answers: dict[int, Answer] = {}
+    replies: dict[int, Reply] = {}
     waiting = iter(enumerate(zip(asked, bodies, strict=True)))
 
     async def caller() -> None:
         for index, (messages, body) in waiting:
-            answers[index] = await client.ask(messages, **body)
+            replies[index] = await client.exchange(messages, **body)
 
     await asyncio.gather(*(caller() for _ in range(num_callers)))
-    return [answers[index] for index in range(len(asked))]
+    # not before: a caller elsewhere would parse an answer without holding the server up
+    return [replies[index].answer() for index in range(len(asked))]
 
 
-async def _ask_later(
+async def _exchange_later(
     client: ChatClient, messages: Conversation, body: dict[str, Any], delay_s: float
-) -> Answer:
+) -> Reply:
     await asyncio.sleep(delay_s)
-    return await client.ask(messages, **body)
+    return await client.exchange(messages, **body)
 
 
 def run_load(
