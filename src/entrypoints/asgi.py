@@ -6,6 +6,7 @@ What can never work ends the process with one message and a non-zero exit.
 from adapters.settings import read_settings
 from adapters.telemetry.logs import configure_logs
 from domain.errors import ConfigurationError
+from entrypoints.child_process import keep_what_is_loaded
 from entrypoints.connections import ConnectionLimits, Connections
 from entrypoints.container import build_container, build_tracer
 from entrypoints.http.app import create_app
@@ -16,6 +17,7 @@ from entrypoints.worker_process import this_worker
 
 def started() -> None:
     """Tell the launcher that this process serves."""
+    keep_what_is_loaded()
     if worker is not None:
         worker.started(container.drain)
 

@@ -1,5 +1,6 @@
 """What the launcher does alike with its workers and with its engine, and they with its signals."""
 
+import gc
 import os
 import signal
 from collections.abc import Iterable
@@ -29,6 +30,12 @@ def pass_over(numbers: Iterable[signal.Signals]) -> None:
     for number in numbers:
         signal.signal(number, lambda *_: None)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, numbers)
+
+
+def keep_what_is_loaded() -> None:
+    """Take what lives as long as the process from the garbage collector, which would pause to look at it."""
+    gc.collect()
+    gc.freeze()
 
 
 def has_started(process: BaseProcess, report: Connection) -> bool:

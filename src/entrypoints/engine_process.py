@@ -24,7 +24,7 @@ from adapters.telemetry.metrics import Metrics
 from domain.errors import ConfigurationError
 from domain.tracing import Tracer
 from entrypoints import hypercorn_defaults
-from entrypoints.child_process import SERVES, pass_over
+from entrypoints.child_process import SERVES, keep_what_is_loaded, pass_over
 from entrypoints.connections import ConnectionLimits, Connections
 from entrypoints.container import build_generator, build_tracer, runner_limits
 from entrypoints.http.engine_app import create_engine_app
@@ -81,6 +81,7 @@ async def _serve(app: Starlette, socket: Path, lifeline: Connection) -> None:
 
     async def until_dropped() -> None:
         asyncio.get_running_loop().add_reader(lifeline.fileno(), is_dropped.set)
+        keep_what_is_loaded()
         lifeline.send(SERVES)  # Hypercorn listens when it asks how long to serve
         await is_dropped.wait()
         asyncio.get_running_loop().remove_reader(lifeline.fileno())  # its end would be told again and again

@@ -431,11 +431,15 @@ class Engine:
 
 
 def _rows_of(decoding: list[Sequence]) -> tuple[Ints, Ints]:
-    """Return the token that each slot feeds, and its length; 0 and 0 for holes."""
-    num_rows = 1 + max(sequence.held_slot for sequence in decoding)
+    """Return the token that each slot feeds, and its length; 0 and 0 for holes.
+
+    Args:
+        decoding: one or more, by slot.
+    """
+    num_rows = 1 + decoding[-1].held_slot
     token_ids, lengths = np.zeros(num_rows, np.int64), np.zeros(num_rows, np.int64)
     for sequence in decoding:
         slot = sequence.held_slot
-        token_ids[slot] = sequence.token_ids(sequence.num_cached, sequence.num_cached + 1)[0]
+        token_ids[slot] = sequence.token_id(sequence.num_cached)
         lengths[slot] = sequence.num_cached
     return token_ids, lengths

@@ -117,6 +117,11 @@ class Work:
         offset = len(self.prompt_ids)
         return self.prompt_ids[start:end] + self.ids_behind[max(0, start - offset) : max(0, end - offset)]
 
+    def token_id(self, place: int) -> int:
+        """Return one of the tokens."""
+        offset = len(self.prompt_ids)
+        return self.prompt_ids[place] if place < offset else self.ids_behind[place - offset]
+
     def unread(self, num_tokens: int) -> Ints:
         """Return its next tokens that are not in the KV cache, at most ``int64[num_tokens]``."""
         return np.array(self.token_ids(self.num_cached, self.num_cached + num_tokens), np.int64)

@@ -8,6 +8,7 @@ and guesses that are verified as decode steps would.
 What a pass returns may lie where the next pass writes.
 """
 
+from collections import OrderedDict
 from collections.abc import Sequence
 from typing import Any, TypeAlias
 
@@ -35,6 +36,9 @@ LOGITS_START = "logits_start"
 
 MIN_TRIMMED_TOKENS = 128
 """Taking memory again costs about 20 us a token (SmolLM2-135M)."""
+
+MAX_BESIDE_BINDINGS = 64
+"""That are kept, the latest. To make one takes 1 to 2 ms (SmolLM2-135M), and 20 kB."""
 
 _SUPPORTED_INPUTS = {"input_ids", "attention_mask"}
 
@@ -90,7 +94,7 @@ class OnnxSession:
         """Positions of each slot that take memory."""
         self._bindings: dict[tuple[int, int, str], Binding] = {}
         self._beside: LoadedGraph | None = None
-        self._beside_bindings: dict[int, tuple[Binding, int]] = {}
+        self._beside_bindings: OrderedDict[tuple[int, int], Binding] = OrderedDict()
         self._verifiers: dict[int, LoadedGraph] = {}
         self._verify_bindings: dict[int, tuple[Binding, int]] = {}
         if self.provider == CPU:  # the only one on which the further graphs were tried
@@ -306,13 +310,14 @@ class OnnxSession:
     def _beside_binding(self, num_rows: int, slot: int) -> Binding:
         if self._beside is None:
             raise BackendError("no graph was loaded that takes a chunk beside rows")
-        binding, bound_slot = self._beside_bindings.get(num_rows, (None, None))
+        binding = self._beside_bindings.get((num_rows, slot))
         if binding is None:
-            binding = self._beside.binding(LOGITS)
+            binding = self._beside_bindings[num_rows, slot] = self._beside.binding(LOGITS)
             self._bind_kv(binding, 0, num_rows)
-        if bound_slot != slot:
             self._bind_kv(binding, slot, 1, CHUNK_NAME)
-            self._beside_bindings[num_rows] = binding, slot
+            if len(self._beside_bindings) > MAX_BESIDE_BINDINGS:
+                self._beside_bindings.popitem(last=False)
+        self._beside_bindings.move_to_end((num_rows, slot))
         return binding
 
     def _verify_binding(self, num_tokens: int, slot: int) -> Binding:
