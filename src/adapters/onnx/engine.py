@@ -48,7 +48,8 @@ class Engine:
         prefixes: which prefixes are kept; their keys and values lie with the model.
         budget: the size of prefill chunks.
         token_texts: what tokens read as, for log probabilities.
-        flush: called at the end of each step, in the engine's thread: what was emitted can be sent.
+        flush: called in the engine's thread, at the end of each step and as answers end: what was emitted can
+            be sent.
         observer: told of steps and answers.
     """
 
@@ -413,9 +414,12 @@ class Engine:
                 # neither message nor traceback: they may hold its text
                 log.error("an answer cannot go on: %s", type(error).__name__)  # noqa: TRY400
                 row.emit_error(BackendError("the answer cannot go on"))
-            self._prefixes.keep(row)
             finished.append(row)
-        self._remove(finished)
+        if finished:
+            self._flush()  # whoever asked need not wait until what the answer leaves is kept
+            for row in finished:
+                self._prefixes.keep(row)
+            self._remove(finished)
         return bool(finished)
 
     def _remove(self, works: Iterable[Work]) -> None:
