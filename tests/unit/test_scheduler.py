@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from adapters.onnx.sampler import RowSampling
-from adapters.onnx.scheduler import TOKENS_A_HOLE, Scheduler
+from adapters.onnx.scheduler import Scheduler
 from adapters.onnx.sequence import LabelScoring, Sequence, Work
 from adapters.onnx.waiting_line import MAX_OVERTAKEN, WaitingLine
 from domain.generation import SamplingParameters
@@ -69,14 +69,14 @@ class Traffic(RuleBasedStateMachine):
                 self.num_starts_since[other] += 1
 
     @precondition(lambda self: self.scheduler.next_prefill() is not None)
-    @rule(num_tokens=st.sampled_from([3, 3 * TOKENS_A_HOLE]))
-    def read_a_prompt(self, num_tokens: int) -> None:
+    @rule()
+    def read_a_prompt(self) -> None:
         work = self.scheduler.next_prefill()
         assert work is not None
         assert work.slot is not None
         assert work.slot not in self.slots.values()
         if isinstance(work, Sequence):
-            work.num_cached = num_tokens
+            work.num_cached = 3
             self.scheduler.start_decoding(work)
             self.slots[id(work)] = work.slot
         else:
@@ -178,47 +178,3 @@ def test_holes_are_left_to_those_who_wait_and_closed_when_nobody_does() -> None:
     (move,) = scheduler.compact()
     assert (move.source, move.target, move.length) == (2, 0, 5)
     assert scheduler.decoding() == [works[2], works[1]]
-
-
-def decoding_in_each_slot(lengths: list[int]) -> tuple[Scheduler, list[Sequence]]:
-    scheduler = Scheduler(num_slots=len(lengths))
-    works = [sequence() for _ in lengths]
-    for work, length in zip(works, lengths, strict=True):
-        scheduler.add(work)
-        scheduler.next_prefill()
-        work.num_cached = length
-        scheduler.start_decoding(work)
-    return scheduler, works
-
-
-def test_a_hole_stands_until_it_has_cost_as_much_as_the_copy() -> None:
-    scheduler, works = decoding_in_each_slot([1, 1, 3 * TOKENS_A_HOLE])
-    scheduler.remove(works[0])
-
-    moves = [scheduler.compact() for _ in range(4)]
-
-    assert [len(made) for made in moves] == [0, 0, 1, 0]
-    assert works[2].slot == 0
-
-
-def test_two_holes_cost_twice_as_much() -> None:
-    scheduler, works = decoding_in_each_slot([1, 1, 2 * TOKENS_A_HOLE, 2 * TOKENS_A_HOLE])
-    scheduler.remove(works[0])
-    scheduler.remove(works[1])
-
-    moves = [scheduler.compact() for _ in range(4)]
-
-    assert [len(made) for made in moves] == [1, 0, 1, 0]
-    assert {works[2].slot, works[3].slot} == {0, 1}
-
-
-def test_a_hole_that_is_filled_costs_nothing_any_more() -> None:
-    scheduler, works = decoding_in_each_slot([1, 1, 2 * TOKENS_A_HOLE])
-    for _ in range(3):
-        scheduler.remove(next(work for work in works if work.slot == 0))
-        assert scheduler.compact() == []
-        works.append(sequence())
-        scheduler.add(works[-1])
-        assert scheduler.compact() == []
-        scheduler.next_prefill()
-        scheduler.start_decoding(works[-1])

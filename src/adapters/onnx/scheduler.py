@@ -4,10 +4,8 @@ Continuous batching: requests join and leave between steps. A step reads some of
 other (prefill), then decodes one token for each sequence whose prompt is done.
 
 A decode batch is the first rows of the KV cache. A sequence that leaves opens a hole among them, which the
-next prompt fills; until then the hole is a row that nobody reads. Where there are more holes than requests to
-fill them, the last sequence moves into one once they have cost as much as the copy, which ``SlotMove`` tells
-the engine to make (as who does not know for how long to rent buys; Karlin et al. 1988, "Competitive Snoopy
-Caching").
+next prompt fills; until then the hole is a row that nobody reads. Only where there are more holes than
+requests to fill them does the last sequence move into one: ``SlotMove`` tells the engine to copy.
 
 A slot holds a whole context, so a sequence that has one never runs out of KV cache: who finds no free slot
 waits.
@@ -17,9 +15,6 @@ from dataclasses import dataclass
 
 from adapters.onnx.sequence import Sequence, Work
 from adapters.onnx.waiting_line import WaitingLine
-
-TOKENS_A_HOLE = 40
-"""Of a sequence, that are copied in the time that a hole costs in one step (SmolLM2-135M: about 1.5 ms)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,8 +39,6 @@ class Scheduler:
         self._prefilling: Work | None = None
         self._decoding: list[Sequence] | None = []
         """By slot; None where that has changed."""
-        self._tokens_lost = 0
-        """That could have been copied in the time that holes have cost."""
 
     @property
     def num_slots(self) -> int:
@@ -108,28 +101,19 @@ class Scheduler:
             work.slot = None
 
     def compact(self) -> list[SlotMove]:
-        """Begin a step: close holes that nobody waits to fill, where they cost too much by now.
-
-        Returns:
-            The copies that this takes.
-        """
+        """Close the holes that nobody waits to fill; returns the copies that this takes."""
         moves = []
         decoding = self.decoding()
-        num_holes = self._num_holes_before(decoding[-1]) if decoding else 0
-        self._tokens_lost = self._tokens_lost + TOKENS_A_HOLE * num_holes if num_holes else 0
-        while num_holes and decoding[-1].num_cached <= self._tokens_lost:
+        while decoding:
             last = decoding.pop()
-            source, target = last.held_slot, self._slots.index(None)
+            source = last.held_slot
+            if self._slots[:source].count(None) <= self.num_waiting:
+                break
+            target = self._slots.index(None)
             self._slots[source], self._slots[target] = None, last
             last.slot, self._decoding = target, None
             moves.append(SlotMove(source, target, last.num_cached))
-            self._tokens_lost -= last.num_cached
-            num_holes = self._num_holes_before(decoding[-1]) if decoding else 0
         return moves
-
-    def _num_holes_before(self, sequence: Sequence) -> int:
-        """Return how many there are in front of a sequence, but for those that somebody waits to fill."""
-        return max(0, self._slots[: sequence.held_slot].count(None) - self.num_waiting)
 
     def running(self) -> list[Work]:
         """Return the requests that hold a slot."""
