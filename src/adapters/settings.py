@@ -140,7 +140,7 @@ class Settings(BaseSettings):
     max_waiting_tokens: PositiveInt = Field(default=262_144, validation_alias="LLM_MAX_WAITING_TOKENS")
     max_context_tokens: PositiveInt = Field(default=4096, validation_alias="LLM_MAX_CONTEXT_TOKENS")
     prefill_chunk_tokens: PositiveInt = Field(default=256, validation_alias="LLM_PREFILL_CHUNK_TOKENS")
-    max_prefill_stall: PositiveFloat = Field(default=1.5, validation_alias="LLM_MAX_PREFILL_STALL")
+    max_prefill_stall: PositiveFloat = Field(default=1.4, validation_alias="LLM_MAX_PREFILL_STALL")
     max_step_s: PositiveFloat = Field(default=60.0, validation_alias="LLM_MAX_STEP_S")
     prefix_cache_mib: int = Field(default=128, ge=0, validation_alias="LLM_PREFIX_CACHE_MIB")
     lookup_tokens: int = Field(default=7, ge=0, le=7, validation_alias="LLM_LOOKUP_TOKENS")

@@ -75,7 +75,7 @@ def test_a_pass_that_was_slow_once_is_forgotten() -> None:
 def test_those_who_wait_behind_a_prompt_count_more_than_those_it_holds_up() -> None:
     budget = budget_of(1, 64, 128)
 
-    assert [first_chunk(budget, num_decoding=8, num_waiting=waiting) for waiting in (1, 2, 3, 9)] == [
+    assert [first_chunk(budget, num_decoding=16, num_waiting=waiting) for waiting in (1, 2, 3, 9)] == [
         56,
         104,
         224,

@@ -74,7 +74,7 @@ class OnnxOptions:
     max_prompt_tokens: int | None = None
     """None: as many as the context has room for."""
     prefill_chunk_tokens: int = 256
-    max_prefill_stall: float = 1.5
+    max_prefill_stall: float = 1.4
     """How long a chunk may take where answers are under way, in decode steps."""
     prefix_cache_bytes: int = 128 << 20
     max_draft_tokens: int = 7

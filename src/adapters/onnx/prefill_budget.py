@@ -14,7 +14,7 @@ CHUNK_STEP_TOKENS = 8
 """Chunks are multiples of this, but for the end of a prompt."""
 LEAST_CHUNK_TOKENS = 16
 """However slow the machine is."""
-WAITING_WEIGHT = 12
+WAITING_WEIGHT = 24
 """How much more somebody is held up who waits behind the prompt that is read than somebody whose next token
 comes late."""
 MAX_HASTE = 4.0
