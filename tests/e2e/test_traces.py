@@ -294,7 +294,7 @@ def test_spans_are_sent_before_the_process_ends(collector: Collector) -> None:
     slow = {**to(collector), "OTEL_BSP_SCHEDULE_DELAY": "60000"}
     with service("--workers=2", LLM_BACKEND="scripted", LLM_AUTH_TOKENS=TOKEN, **slow) as running:
         trace_id, _ = asked_within_a_trace(running, DATA)
-        assert running.stop() == 0
+        assert running.stop() == 0, running.log
 
     spans = collector.trace(trace_id, 6)
     assert "chat scripted" in {span.name for span in spans}
