@@ -26,7 +26,7 @@ def test_what_takes_longer_than_the_grace_time_is_told_so() -> None:
     payload = {"source": 1, "data": "a b c d e f g h i j k l m n o p q r s t u v w x y z"}
     answers: dict[str, httpx2.Response] = {}
     with service(
-        "--workers=2", "--graceful-timeout=12", LLM_BACKEND="scripted", LLM_SCRIPTED_DELAY_S="1"
+        "--workers=2", "--graceful-timeout=20", LLM_BACKEND="scripted", LLM_SCRIPTED_DELAY_S="1"
     ) as running:
 
         def ask(name: str, path: str, body: object) -> None:
@@ -48,8 +48,7 @@ def test_what_takes_longer_than_the_grace_time_is_told_so() -> None:
         for thread in threads:
             thread.join()
 
-    # they would have had 26 s; the rest is for processes that end on a busy machine
-    assert (status, took_s < 18) == (0, True)
+    assert (status, took_s < 20) == (0, True)
     assert answers["whole"].status_code == 503
     assert "[stream broken off]" in answers["stream"].text
     assert json.loads(answers["events"].text.strip().split("\n\n")[-1].removeprefix("data: "))["error"]
