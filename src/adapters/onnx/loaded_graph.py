@@ -75,7 +75,7 @@ class Binding:
         self._fed: dict[str, Ints] = {}
         self._result: Floats | None = None
         self._binding = session.io_binding()
-        self._binding.bind_output(output, "cpu")  # first, so that it is output 0
+        self._bind_result(None)  # first, so that it is output 0
 
     def bind_in_place(
         self, past: str, present: str, *, device_type: str, dtype: Any, shape: Sequence[int], address: int
@@ -117,7 +117,7 @@ class Binding:
             raise BackendError(f"ONNX Runtime failed: {type(error).__name__}") from error
         finally:
             if result is None:  # shapes differ from run to run, and each binding would keep its last output
-                self._binding.bind_output(self._output, "cpu")
+                self._bind_result(None)
 
     def _bind_result(self, result: Floats | None) -> None:
         self._result = result
