@@ -121,13 +121,13 @@ class ChatClient:
         reply = Reply(time.perf_counter(), connection)
         try:
             async with asyncio.timeout(self._timeout_s):
-                await self._exchange(sent, reply.received)
+                await self._record(sent, reply.received)
         except (OSError, TimeoutError) as error:
             reply.error = type(error).__name__
         reply.ended_s = reply.received[-1][0] if reply.received else time.perf_counter()
         return reply
 
-    async def _exchange(self, sent: bytes, received: list[tuple[float, bytes]]) -> None:
+    async def _record(self, sent: bytes, received: list[tuple[float, bytes]]) -> None:
         """Send a request, fill ``received`` until the server closes; leave where this is cancelled."""
         recording, is_encrypted = _Recording(received), self._url.scheme == "https"
         transport, _ = await asyncio.get_running_loop().create_connection(

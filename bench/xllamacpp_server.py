@@ -3,11 +3,12 @@
 Usage: python -m bench.xllamacpp_server MODEL.gguf PORT NUM_SLOTS CONTEXT_LENGTH
 """
 
-import os
 import signal
 import sys
 
 import xllamacpp
+
+from adapters.processors import num_processors
 
 
 def main(model: str, port: str, num_slots: str, context_length: str) -> None:
@@ -19,7 +20,7 @@ def main(model: str, port: str, num_slots: str, context_length: str) -> None:
     params.port = int(port)
     params.n_parallel = int(num_slots)
     params.n_ctx = int(num_slots) * int(context_length)
-    params.cpuparams.n_threads = len(os.sched_getaffinity(0))
+    params.cpuparams.n_threads = num_processors()
     server = xllamacpp.Server(params)
     print(server.listening_address, flush=True)
     signal.pause()
